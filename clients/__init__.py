@@ -1,0 +1,1 @@
+"""The data owner's end of the wire: ClientApp and its handlers."""

@@ -1,0 +1,220 @@
+"""One configuration for every way to run.
+
+A run is described by a flat TOML file of kebab-case keys. `RunConfig` gives every key its type, unit, range and a
+sentence; unknown keys, wrong types and contradictions are refused before anything is written. The same keys stand in
+`[tool.flwr.app.config]` of pyproject.toml, because Flower accepts only keys it finds there.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+METHODS_WITHOUT_CLIENTS = frozenset({"centralised"})
+
+Method = Literal["fgl", "fedavg", "centralised"]
+Wrapped = Literal["fedavg"]
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be run; the message says which key to change and how."""
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
+
+
+class RunConfig(BaseModel):
+    """Every setting of a run. Field descriptions give unit and range; defaults run the built-in world on two cores."""
+
+    model_config = ConfigDict(alias_generator=_kebab, populate_by_name=True, extra="forbid", frozen=True, strict=True)
+
+    # What to run
+    method: Method = Field("fgl", description="Federated method, or a control that needs no clients (centralised).")
+    wrapped: Wrapped = Field("fedavg", description="Strategy to which FGL delegates the rounds after its prompt round.")
+    rounds: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description="Rounds of federated training; for FGL those after the prompt round (0: one-shot).",
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of partition, initialisation, synthesis and training.")
+    name: str = Field(
+        "", max_length=80, description="Name of the run folder; empty: made from method, partition and seed."
+    )
+    runs_dir: str = Field("runs", min_length=1, description="Folder that receives the run folder.")
+
+    # Data
+    dataset: str = Field(
+        "world",
+        min_length=1,
+        description="'world', 'hub:ID', 'folder:PATH', 'domainnet:PATH' or 'imagenet-SUBSET:PATH' (see fgl_flower.data).",
+    )
+    image_size: int = Field(32, ge=16, le=1024, description="Side of the learner's square input, in pixels.")
+    private_images: int = Field(
+        2400, ge=1, description="Built-in world: images of the private split, over all clients."
+    )
+    validation_images: int = Field(600, ge=1, description="Built-in world: images of the validation split.")
+    test_images: int = Field(1800, ge=1, description="Built-in world: images of the test split.")
+    clients: int = Field(5, ge=1, le=100_000, description="Number of clients.")
+    partition: Literal["iid", "dirichlet", "domain"] = Field(
+        "dirichlet", description="How the private split is divided: iid, Dirichlet over labels, or one style a client."
+    )
+    beta: float = Field(0.5, gt=0, description="Dirichlet concentration: smaller is more skewed.")
+
+    # Prompts
+    prompt_level: Literal["names", "class", "class-style"] = Field(
+        "class-style",
+        description="What a client sends: nothing but label names, a prompt a class, or one a class and style.",
+    )
+    prompt_template: str = Field(
+        "a {style} of a {class}",
+        min_length=1,
+        max_length=200,
+        description="Prompt of the class-style level; {class} and {style} are filled in.",
+    )
+    class_template: str = Field(
+        "{class}",
+        min_length=1,
+        max_length=200,
+        description="Prompt of the names and class levels; {class} is filled in.",
+    )
+
+    # Synthesis
+    generator: str = Field(
+        "miniature-fast",
+        min_length=1,
+        description="Text-to-image model: hub id, local path, or 'miniature', 'miniature-fast'.",
+    )
+    generator_revision: str = Field("", description="Hub revision of the generator; empty: the default branch.")
+    images_per_class: int = Field(240, ge=1, description="Synthetic images a class, over all clients.")
+    steps: int = Field(0, ge=0, le=1000, description="Denoising steps; 0: the generator's own default.")
+    guidance: float = Field(
+        -1.0, ge=-1, le=50, description="Guidance scale; -1: the generator's own default; 0 or 1: none."
+    )
+    negative_prompt: str = Field("", max_length=500, description="What the generator should avoid.")
+    synthesis_batch_size: int = Field(0, ge=0, description="Images drawn at once; 0: chosen from free memory.")
+    synthesis_engine: Literal["local", "ray"] = Field(
+        "local", description="Where images are drawn: this process or Ray actors."
+    )
+    synthesis_actors: int = Field(1, ge=1, description="Ray engine: number of actors.")
+    store_dir: str = Field("", description="Synthetic store; empty: 'store' inside runs-dir. Runs may share it.")
+
+    # Learner
+    model: Literal["small-resnet", "resnet-18", "resnet-34", "resnet-50"] = Field(
+        "small-resnet", description="Classifier."
+    )
+    norm: Literal["group", "batch"] = Field("group", description="Normalisation layers of the classifier.")
+    batch_size: int = Field(128, ge=1, description="Images a step of SGD, on clients and server.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
+    server_epochs: int = Field(
+        30, ge=1, description="Epochs of server training: synthetic (FGL) or real (centralised)."
+    )
+    server_lr: float = Field(0.05, gt=0, description="Peak learning rate of server training.")
+    server_weight_decay: float = Field(2e-4, ge=0, description="Weight decay of server training.")
+    local_epochs: int = Field(5, ge=1, description="Epochs of a client's training in a round.")
+    local_lr: float = Field(0.05, gt=0, description="Learning rate of a client's training.")
+    local_weight_decay: float = Field(1e-4, ge=0, description="Weight decay of a client's training.")
+    fine_tune_epochs: int = Field(
+        0, ge=0, description="Epochs of server fine-tuning on the synthetic store after each round."
+    )
+    fraction: float = Field(1.0, gt=0, le=1, description="Share of the clients that train in a round.")
+
+    # Machine
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="Device: auto, cpu, mps, cuda or cuda:N."
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Precision of generator and learner."
+    )
+    node_timeout: float = Field(
+        120.0, gt=0, description="Seconds to wait for the expected clients before the first round."
+    )
+    round_timeout: float = Field(3600.0, gt=0, description="Seconds to wait for the clients' replies in a round.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_floats(cls, data: Any) -> Any:
+        """TOML and Flower write `1` where `1.0` is meant: accept whole numbers for float fields (never bool)."""
+        if isinstance(data, dict):
+            floats = {_kebab(n) for n, f in cls.model_fields.items() if f.annotation is float}
+            data = {
+                k: float(v) if _kebab(k) in floats and isinstance(v, int) and not isinstance(v, bool) else v
+                for k, v in data.items()
+            }
+        return data
+
+    @model_validator(mode="after")
+    def _contradictions(self) -> Self:
+        if self.method not in {"fgl"} | METHODS_WITHOUT_CLIENTS and self.rounds == 0:
+            raise ValueError(f"rounds = 0 leaves nothing for method = {self.method!r} to do: set rounds to at least 1")
+        if self.fine_tune_epochs and self.method != "fgl":
+            raise ValueError("fine-tune-epochs needs method = 'fgl': other methods have no synthetic images to tune on")
+        if self.fine_tune_epochs and self.rounds == 0:
+            raise ValueError("fine-tune-epochs acts after each federated round: set rounds to at least 1")
+        for key, template in (("prompt-template", self.prompt_template), ("class-template", self.class_template)):
+            try:
+                template.format(**{"class": "star", "style": "sketch"})
+            except (KeyError, IndexError, ValueError) as error:
+                raise ValueError(f"{key} may hold only {{class}} and {{style}}: {template!r}") from error
+            if "{class}" not in template:
+                raise ValueError(f"{key} must hold {{class}}: {template!r}")
+        if "/" in self.name or self.name in {".", ".."}:
+            raise ValueError("name is one folder name: it may not hold '/'")
+        return self
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> Self:
+        """Return the configuration these kebab-case keys describe.
+
+        Raises
+        ------
+        ConfigError
+            With one sentence a problem, naming the key as it is spelled in the file.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError("; ".join(_sentence(dict(e)) for e in error.errors())) from None
+
+    @classmethod
+    def load(cls, path: str | Path, **overrides: Any) -> Self:
+        """Return the configuration of a TOML file; `overrides` (snake_case) win over the file.
+
+        Raises
+        ------
+        ConfigError
+            If the file is missing, is not TOML or describes no valid run.
+        """
+        try:
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not valid TOML: {error}") from None
+        values.update({_kebab(k): v for k, v in overrides.items()})
+        try:
+            return cls.parse(values)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+    def to_flat(self) -> dict[str, str | int | float | bool]:
+        """Return the kebab-case keys and scalar values, as Flower's run config and TOML want them."""
+        return self.model_dump(by_alias=True)
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key!r}{_did_you_mean(key)}"
+    if not key:
+        return str(error["msg"]).removeprefix("Value error, ")
+    return f"{key} = {error['input']!r} is refused: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _did_you_mean(key: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(_kebab(key), [_kebab(n) for n in RunConfig.model_fields], n=1)
+    return f" (did you mean {near[0]!r}?)" if near else "; see `fgl run --help-config` for every key"

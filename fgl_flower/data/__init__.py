@@ -1,0 +1,1 @@
+"""Sources of labelled images and their partitions."""

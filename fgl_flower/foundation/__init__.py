@@ -1,0 +1,1 @@
+"""Frozen pretrained models: text-to-image generators, captioners, text encoders."""

@@ -1,0 +1,1 @@
+"""Classifier models, their training and evaluation."""

@@ -1,0 +1,1 @@
+"""From prompts to stored training images: plan, engine, store."""

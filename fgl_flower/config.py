@@ -11,14 +11,14 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from fgl_flower.errors import ConfigError
+
+__all__ = ["METHODS_WITHOUT_CLIENTS", "ConfigError", "RunConfig"]
+
 METHODS_WITHOUT_CLIENTS = frozenset({"centralised"})
 
 Method = Literal["fgl", "fedavg", "centralised"]
 Wrapped = Literal["fedavg"]
-
-
-class ConfigError(ValueError):
-    """The configuration cannot be run; the message says which key to change and how."""
 
 
 def _kebab(name: str) -> str:

@@ -1,0 +1,21 @@
+"""What a user can set right is told in one sentence: these errors never reach a terminal as a traceback.
+
+`ConfigError` and its kinds mean that the input was wrong and nothing was run (exit code 2); `RunError` that a run began
+and could not be ended (exit code 1).
+"""
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be run; the message says which key to change and how."""
+
+
+class DataError(ConfigError):
+    """The data set is missing or not of the shape that its kind asks for."""
+
+
+class ModelError(ConfigError):
+    """A model's weights are missing or not of the kind that is asked for."""
+
+
+class RunError(RuntimeError):
+    """A run failed after it began; the message says why, its folder is marked failed."""

@@ -1,0 +1,55 @@
+"""Small files written in one move, so that a reader never sees half of one."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
+    """Write JSON in one move; NumPy and torch values become plain ones."""
+    write_text(path, json.dumps(value, indent=2, default=plain) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text in one move."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes to a file beside `path`, flush it to disk and move it into place."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_json(path: Path, default: Any = None) -> Any:
+    """Return what a JSON file holds, or `default` where there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else default
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the whole lines of a JSON-lines file: the last one of a killed run may be half a line."""
+    events = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
+        try:
+            events.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return events
+
+
+def plain(value: Any) -> Any:
+    """Turn NumPy and torch scalars and arrays and paths into what JSON knows."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not plain data")

@@ -1,0 +1,316 @@
+"""A run leaves a folder: what was asked, what it stood on, what happened and what came out, in plain formats.
+
+| file | holds |
+|---|---|
+| `config.toml` | every key of `RunConfig`, defaults included: `fgl run RUN/config.toml` runs it again |
+| `environment.json` | interpreter, libraries, processor, git revision (`fgl_flower.environment`) |
+| `status.json` | `state` (running, finished, failed), the reason of a failure, the command |
+| `metrics.jsonl` | one event a line, as it happens (`RunFolder.log`) |
+| `partition.json` | `clients`, `classes`, `counts` (clients x classes): how the private images lay |
+| `samples.json`, `samples/*.png` | some synthetic images with their prompts, and validation images beside them |
+| `confusion.json` | `classes` and `counts` (true x predicted) on the test split |
+| `ledger.json` | bytes, seconds and memory as `fgl_flower.ledger` counted them |
+| `model.safetensors` | the global model |
+| `result.json` | the figures (`Result`); written last, so its presence means that the run ended well |
+| `report.html` | the page made from all of these |
+
+Every file but the growing `metrics.jsonl` is written under another name and moved into place, so a reader never sees
+half of one. Nothing here holds a private image, a host name or a user name.
+"""
+
+import json
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import psutil
+import tomli_w
+import torch
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors.torch import save
+
+from fgl_flower import environment
+from fgl_flower.config import RunConfig
+from fgl_flower.errors import ConfigError
+from fgl_flower.files import plain, read_json, read_json_lines, write_bytes, write_json, write_text
+
+State = Literal["running", "finished", "failed"]
+
+
+class Result(BaseModel):
+    """The figures of a finished run: the contents of `result.json`.
+
+    Accuracies are shares of the test split in [0, 1], None for a class or domain without test images. Bytes are those
+    of the messages as serialised; `per_client` figures are means over the clients, over the whole run.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    method: str
+    dataset: str
+    partition: str = Field(description="'iid', 'domain' or 'dirichlet-BETA'.")
+    seed: int
+    rounds: int = Field(ge=0)
+    clients: int = Field(ge=0)
+    accuracy: float = Field(ge=0, le=1)
+    accuracy_by_domain: dict[str, float | None] = {}
+    accuracy_by_class: dict[str, float | None] = {}
+    validation_accuracy: float | None = Field(None, ge=0, le=1)
+    synthetic_images: int = Field(0, ge=0)
+    bytes_up_per_client: float = Field(0, ge=0)
+    bytes_down_per_client: float = Field(0, ge=0)
+    bytes_once_per_client: float = Field(0, ge=0, description="One-time downloads of models a client needs.")
+    bytes_total: int = Field(0, ge=0, description="Every message both ways and the one-time downloads, all clients.")
+    seconds: dict[str, float] = Field({}, description="Wall time by phase; 'total' is the whole run.")
+    peak_memory_bytes: int = Field(0, ge=0, description="Largest resident size, child processes included.")
+    peak_device_memory_bytes: int | None = Field(None, description="Largest memory on the accelerator; None: not used.")
+    synthetic_digest: str = Field("", description="SHA-256 over the synthetic images in plan order; empty: none.")
+    models: list[dict[str, str]] = Field([], description="Each model's 'role', 'id' and 'revision'.")
+    quarantined: dict[str, str] = Field({}, description="Clients that were shut out, and why.")
+    engine: str = Field("", description="How the clients were run: inline, ray, or deployment.")
+    git: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, config: RunConfig, **measured: Any) -> Self:
+        """Return a result whose settings, git state and versions are filled in; `measured` gives the rest."""
+        settings: dict[str, Any] = {
+            "method": config.method,
+            "dataset": config.dataset,
+            "partition": partition_name(config),
+            "seed": config.seed,
+            "rounds": config.rounds,
+            "clients": config.clients,
+            "git": environment.git_state(),
+            "versions": environment.versions(),
+        }
+        return cls(**{**settings, **measured})
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image for the report. Only synthetic and validation images may be shown, never private ones.
+
+    Attributes
+    ----------
+    image : np.ndarray
+        (H, W, 3) uint8.
+    kind : "synthetic" or "validation"
+    label, domain : str
+        Names of class and style; the domain may be empty.
+    prompt : str
+        What the image was drawn from (synthetic), or its true caption or nothing (validation).
+    client : str
+        Who sent the prompt; empty if nobody or several did.
+    """
+
+    image: np.ndarray
+    kind: Literal["synthetic", "validation"]
+    label: str
+    domain: str = ""
+    prompt: str = ""
+    client: str = ""
+
+
+class RunFolder:
+    """The folder of one run, while it runs. Use it as a context manager and a run that dies is marked failed.
+
+    Example
+    -------
+    >>> with RunFolder.create(config) as folder:
+    ...     folder.save_partition(counts, classes)
+    ...     folder.log({"event": "round", "round": 1, "validation_accuracy": 0.5, "bytes_total": 1200})
+    ...     folder.finish(Result.of(config, accuracy=0.5), model.state_dict())
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._started = time.monotonic()
+
+    @classmethod
+    def create(cls, config: RunConfig, *, command: str = "") -> Self:
+        """Make the folder and write down what is about to run.
+
+        The folder is `runs-dir/NAME`; if that exists, `NAME-2`, `NAME-3` ...: no run ever overwrites another.
+
+        Raises
+        ------
+        ConfigError
+            If the folder cannot be made.
+        """
+        path = _new_folder(Path(config.runs_dir).expanduser().resolve(), config.name or default_name(config))
+        folder = cls(path)
+        write_text(path / "config.toml", tomli_w.dumps(config.to_flat()))
+        write_json(path / "environment.json", environment.describe())
+        folder._mark("running", command=command)
+        return folder
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self.fail("the run ended without a result")
+        else:
+            self.fail(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+
+    def log(self, event: Mapping[str, Any]) -> None:
+        """Append an event to `metrics.jsonl`; `time` (seconds since the start) is added.
+
+        The report reads ``{"event": "round", "round": int, "bytes_total": int, "validation_accuracy": float,
+        "test_accuracy": float}`` for its curves (the test curve is only ever drawn, nothing selects on it; round 0 is
+        the model before the first federated round) and ``{"event": "quarantine", "client": str, "reason": str}``.
+        """
+        line = json.dumps({**event, "time": round(time.monotonic() - self._started, 3)}, default=plain)
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def save_partition(self, counts: np.ndarray, classes: Sequence[str]) -> None:
+        """Keep the label counts of the private split, (clients, classes) int."""
+        table = np.asarray(counts, dtype=np.int64)
+        if table.ndim != 2 or table.shape[1] != len(classes):
+            raise ValueError(f"counts must be (clients, {len(classes)}), not {table.shape}")
+        value = {"clients": len(table), "classes": list(classes), "counts": table.tolist()}
+        write_json(self.path / "partition.json", value)
+
+    def save_confusion(self, confusion: np.ndarray, classes: Sequence[str]) -> None:
+        """Keep the confusion counts on the test split, (true, predicted) int."""
+        table = np.asarray(confusion, dtype=np.int64)
+        if table.shape != (len(classes), len(classes)):
+            raise ValueError(f"confusion must be ({len(classes)}, {len(classes)}), not {table.shape}")
+        write_json(self.path / "confusion.json", {"classes": list(classes), "counts": table.tolist()})
+
+    def save_samples(self, samples: Sequence[Sample]) -> None:
+        """Keep the images that the report shows; call it once, with some tens of images."""
+        (self.path / "samples").mkdir(exist_ok=True)
+        rows = []
+        for number, sample in enumerate(samples):
+            file = f"samples/{number:03d}.png"
+            Image.fromarray(np.asarray(sample.image, dtype=np.uint8)).save(self.path / file, optimize=True)
+            row = {key: value for key, value in asdict(sample).items() if key != "image"}
+            rows.append({"file": file, **row})
+        write_json(self.path / "samples.json", rows)
+
+    def save_ledger(self, ledger: Mapping[str, Any]) -> None:
+        """Keep what the ledger counted (`Ledger.to_dict()`)."""
+        write_json(self.path / "ledger.json", ledger)
+
+    def finish(self, result: Result, model_state: Mapping[str, torch.Tensor] | None = None) -> None:
+        """Write the model, the result and the report, and mark the run finished. Call it once, last."""
+        if model_state is not None:
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model_state.items()}
+            write_bytes(self.path / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+        write_text(self.path / "result.json", result.model_dump_json(indent=2) + "\n")
+        self._mark("finished")
+        from fgl_flower.report.page import write_report  # the report reads run folders, so it stands above this module
+
+        write_report([self.path])
+
+    def fail(self, reason: str) -> None:
+        """Mark the run failed. A folder that holds a result stays finished."""
+        if not (self.path / "result.json").exists():
+            self._mark("failed", reason=reason)
+
+    def _mark(self, state: State, **more: Any) -> None:
+        file = self.path / "status.json"
+        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        value = {**before, **more, "state": state, "process": os.getpid(), "seconds": time.monotonic() - self._started}
+        write_json(file, value)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder as read back. What the run did not leave is empty or None."""
+
+    path: Path
+    config: RunConfig
+    state: State
+    reason: str
+    command: str
+    environment: dict[str, Any]
+    events: list[dict[str, Any]]
+    result: Result | None
+    partition: dict[str, Any] | None
+    confusion: dict[str, Any] | None
+    samples: list[dict[str, Any]]
+    ledger: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+
+def read_run(path: str | Path) -> Run:
+    """Return what a run folder holds.
+
+    A run that is marked running but whose process is gone is read as failed.
+
+    Raises
+    ------
+    ConfigError
+        If `path` is no run folder, or one of its files is damaged.
+    """
+    path = Path(path).expanduser().resolve()
+    if not (path / "config.toml").is_file() or not (path / "status.json").is_file():
+        raise ConfigError(f"{path} is not a run folder: it has no config.toml and status.json")
+    try:
+        status = read_json(path / "status.json", {})
+        state, reason = status["state"], status.get("reason", "")
+        if state == "running" and not psutil.pid_exists(int(status["process"])):
+            state, reason = "failed", "its process ended without a word (killed, or out of memory)"
+        return Run(
+            path=path,
+            config=RunConfig.load(path / "config.toml"),
+            state=state,
+            reason=reason,
+            command=status.get("command", ""),
+            environment=read_json(path / "environment.json", {}),
+            events=read_json_lines(path / "metrics.jsonl"),
+            result=read_result(path) if (path / "result.json").exists() else None,
+            partition=read_json(path / "partition.json", None),
+            confusion=read_json(path / "confusion.json", None),
+            samples=read_json(path / "samples.json", []),
+            ledger=read_json(path / "ledger.json", {}),
+        )
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValidationError) as error:
+        raise ConfigError(f"the run folder {path} is damaged: {error}") from None
+
+
+def read_result(path: str | Path) -> Result:
+    """Return the result of the run folder `path`."""
+    return Result.model_validate_json((Path(path) / "result.json").read_text(encoding="utf-8"))
+
+
+def partition_name(config: RunConfig) -> str:
+    """Return 'iid', 'domain' or 'dirichlet-BETA'."""
+    return f"dirichlet-{config.beta:g}" if config.partition == "dirichlet" else config.partition
+
+
+def default_name(config: RunConfig) -> str:
+    """Return the folder's name for a configuration without one: method, rounds, partition and seed."""
+    method = f"{config.method}-{config.wrapped}" if config.method == "fgl" and config.rounds else config.method
+    rounds = f"-r{config.rounds}" if config.rounds else ""
+    return f"{method}{rounds}-{partition_name(config)}-s{config.seed}"
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    name = re.sub(r"[^\w.+-]", "_", name)
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 10_000):
+            path = parent / (name if number == 1 else f"{name}-{number}")
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            return path
+    except OSError as error:
+        raise ConfigError(f"runs-dir = {str(parent)!r} cannot be written: {error.strerror}") from None
+    raise ConfigError(f"runs-dir = {str(parent)!r} already holds 10,000 runs named {name!r}: choose another name")

@@ -1,0 +1,131 @@
+"""What a run cost: bytes of every message, one-time model downloads, seconds by phase, peak memory.
+
+Bytes are those of Flower's own serialisation since 1.20: a message is an object tree (message, record dict, records,
+arrays, chunks of data) and each object crosses the wire once as its deflated bytes. gRPC framing, polling and TLS are
+not counted; they depend on the deployment.
+"""
+
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import psutil
+import torch
+from flwr.app import Message
+from flwr.supercore.inflatable.inflatable_object import InflatableObject, get_all_nested_objects, no_object_id_recompute
+
+Direction = Literal["up", "down"]
+
+
+def object_bytes(thing: InflatableObject) -> int:
+    """Return the size of a message or record as Flower serialises it, in bytes."""
+    with no_object_id_recompute():
+        return sum(len(part.deflate()) for part in get_all_nested_objects(thing).values())
+
+
+def message_bytes(message: Message) -> int:
+    """Return the size of a message as Flower serialises it, in bytes."""
+    return object_bytes(message)
+
+
+class Ledger:
+    """Accounts of one run.
+
+    Parameters
+    ----------
+    clients : int
+        Number of clients of the federation: means are over all of them, those never asked included.
+    """
+
+    def __init__(self, clients: int) -> None:
+        self.clients = clients
+        self._bytes: dict[str, Counter[str]] = {"up": Counter(), "down": Counter()}
+        self._rounds: dict[int, Counter[str]] = defaultdict(Counter)
+        self._once: dict[tuple[str, str], int] = {}
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._peak_memory = 0
+
+    def count(self, direction: Direction, client: str, size: int, server_round: int) -> None:
+        """Count one message of `size` bytes from (`up`) or to (`down`) a client in a server round."""
+        self._bytes[direction][client] += size
+        self._rounds[server_round][direction] += size
+
+    def once(self, client: str, model_id: str, size: int) -> None:
+        """Count a model that a client downloads: `size` bytes the first time, nothing after that."""
+        self._once.setdefault((client, model_id), size)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the seconds spent inside to the phase `name`; a phase inside another counts in both."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[name] += time.perf_counter() - start
+
+    @contextmanager
+    def measuring(self, interval: float = 1.0) -> Iterator[None]:
+        """Time the whole (phase ``total``) and sample memory every `interval` seconds meanwhile.
+
+        Sampled, not asked of the kernel: the kernel's own peak never falls, so a second run in one process would
+        inherit the first one's. Spikes shorter than the interval can be missed.
+        """
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        done = threading.Event()
+
+        def watch() -> None:
+            while True:
+                self._peak_memory = max(self._peak_memory, _resident_bytes())
+                if done.wait(interval):
+                    return
+
+        watcher = threading.Thread(target=watch, name="ledger-memory", daemon=True)
+        watcher.start()
+        try:
+            with self.phase("total"):
+                yield
+        finally:
+            done.set()
+            watcher.join()
+            self._peak_memory = max(self._peak_memory, _resident_bytes())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the accounts under the names they have in ``result.json`` (bytes, seconds)."""
+        up, down = self._bytes["up"], self._bytes["down"]
+        once: Counter[str] = Counter()
+        for (client, _), size in self._once.items():
+            once[client] += size
+        return {
+            "bytes_up_per_client": up.total() / self.clients,
+            "bytes_down_per_client": down.total() / self.clients,
+            "bytes_once_per_client": once.total() / self.clients,
+            "bytes_up_total": up.total(),
+            "bytes_down_total": down.total(),
+            "bytes_once_total": once.total(),
+            "bytes_by_round": [
+                {"round": r, "up": self._rounds[r]["up"], "down": self._rounds[r]["down"]} for r in sorted(self._rounds)
+            ],
+            "bytes_by_client": {
+                name: {"up": up[name], "down": down[name], "once": once[name]}
+                for name in sorted(set(up) | set(down) | set(once))
+            },
+            "seconds": {name: round(seconds, 3) for name, seconds in self._seconds.items()},
+            "peak_memory_bytes": self._peak_memory,
+            "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
+        }
+
+
+def _resident_bytes() -> int:
+    """Return the resident memory of this process and all its descendants, in bytes (shared pages count for each)."""
+    own = psutil.Process()
+    total = own.memory_info().rss
+    for child in own.children(recursive=True):
+        try:
+            total += child.memory_info().rss
+        except psutil.Error:
+            continue  # it ended between the listing and the question
+    return int(total)

@@ -1,0 +1,156 @@
+"""`InlineGrid`: a federation inside the calling process.
+
+Flower's own simulation starts a Ray cluster: right for many cores, 10 s of start-up for a two-second run. This grid
+calls the `ClientApp` directly, one client after the other, with the same messages, contexts and error replies, so the
+same apps run in tests and small runs unchanged. It is deterministic: node ids and order depend on nothing but the
+number of clients.
+"""
+
+import hashlib
+import time
+import traceback
+from collections.abc import Iterable, Mapping
+
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+UserConfig = Mapping[str, bool | float | int | str]
+
+
+class InlineGrid(Grid):
+    """Flower's `Grid`, run in-process.
+
+    Parameters
+    ----------
+    client_app : ClientApp
+        Answers every message; one that raises answers with an error reply, one that returns None not at all,
+        both as in Flower.
+    num_clients : int
+        Clients; client i has ``partition-id`` i and ``num-partitions`` `num_clients` in its node config.
+    run_config : mapping
+        What clients see as ``context.run_config``.
+    node_configs : mapping of int to mapping, optional
+        Further node-config entries by partition id.
+
+    Notes
+    -----
+    Each client keeps its ``context.state`` from message to message. A client receives copies of the records (the
+    arrays' bytes are shared), so that what it changes reaches neither the server nor another client. The timeout is
+    checked between clients: a running one is never interrupted, those after it give no reply.
+    """
+
+    def __init__(
+        self,
+        client_app: ClientApp,
+        num_clients: int,
+        run_config: UserConfig,
+        node_configs: Mapping[int, UserConfig] | None = None,
+    ) -> None:
+        if num_clients < 1:
+            raise ValueError(f"num_clients = {num_clients}: a federation has at least one client")
+        _ensure_identity()
+        self._app = client_app
+        self._run_config = dict(run_config)
+        self._num_clients = num_clients
+        self._node_configs = node_configs or {}
+        self._partitions = {_node_id(partition): partition for partition in range(num_clients)}
+        self._contexts: dict[int, Context] = {}
+        self._run = Run.create_empty(run_id=TaskIdentity.run_id)
+        self._replies: dict[str, Message] = {}
+        self._sent = 0
+
+    def set_run(self, run: Run) -> None:
+        """Set the run that `run` returns."""
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        """The run this grid belongs to (an empty one unless set)."""
+        return self._run
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """Return a new message to a node."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the node ids, in the order of their partitions."""
+        return list(self._partitions)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Deliver messages at once and keep the replies for `pull_messages`; return the messages' ids."""
+        return [message_id for message_id, _ in self._deliver(messages, timeout=None)]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the replies to these messages, each once."""
+        return [self._replies.pop(i) for i in message_ids if i in self._replies]
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Deliver messages one after the other and return the replies; `timeout` in seconds."""
+        return self.pull_messages([message_id for message_id, _ in self._deliver(messages, timeout)])
+
+    def _deliver(self, messages: Iterable[Message], timeout: float | None) -> list[tuple[str, Message]]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        delivered = []
+        for message in messages:
+            self._sent += 1
+            message_id = f"{self._sent:064x}"  # as long as Flower's own
+            delivered.append((message_id, message))
+            if deadline is None or time.monotonic() < deadline:
+                reply = self._answer(message_id, message)
+                if reply is not None:
+                    self._replies[message_id] = reply
+        return delivered
+
+    def _answer(self, message_id: str, message: Message) -> Message | None:
+        node_id = message.metadata.dst_node_id
+        copy = Message(
+            RecordDict({name: record.copy() for name, record in message.content.items()}),
+            node_id,
+            message.metadata.message_type,
+            ttl=message.metadata.ttl,
+            group_id=message.metadata.group_id,
+        )
+        for one in (message, copy):  # as Flower's own grid does: the property has no setter
+            one.metadata.__dict__["_message_id"] = message_id
+        if node_id not in self._partitions:
+            return Message(Error(ErrorCode.NODE_UNAVAILABLE, f"there is no node {node_id}"), reply_to=copy)
+        try:
+            return self._app(copy, self._context(node_id))
+        except Exception as error:  # a client's failure is the client's reply, whatever it is
+            reason = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+            return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=copy)
+
+    def _context(self, node_id: int) -> Context:
+        if node_id not in self._contexts:
+            partition = self._partitions[node_id]
+            self._contexts[node_id] = Context(
+                run_id=self._run.run_id,
+                node_id=node_id,
+                node_config={
+                    "partition-id": partition,
+                    "num-partitions": self._num_clients,
+                    **self._node_configs.get(partition, {}),
+                },
+                state=RecordDict(),
+                run_config=dict(self._run_config),
+            )
+        return self._contexts[node_id]
+
+
+def _node_id(partition: int) -> int:
+    """Return a 63-bit id: as long as Flower's own on the wire, and never mistaken for a partition id."""
+    return int.from_bytes(hashlib.blake2b(str(partition).encode(), digest_size=8).digest()) >> 1
+
+
+def _ensure_identity() -> None:
+    """Give this process a task identity, without which Flower 1.41 creates no message, unless it has one."""
+    try:
+        _ = TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id
+    except RuntimeError:
+        TaskIdentity.run_id = TaskIdentity.task_id = TaskIdentity.node_id = 1

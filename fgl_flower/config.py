@@ -5,15 +5,17 @@ sentence; unknown keys, wrong types and contradictions are refused before anythi
 `[tool.flwr.app.config]` of pyproject.toml, because Flower accepts only keys it finds there.
 """
 
+import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from fgl_flower.errors import ConfigError
 
-__all__ = ["METHODS_WITHOUT_CLIENTS", "ConfigError", "RunConfig"]
+__all__ = ["METHODS_WITHOUT_CLIENTS", "ConfigError", "RunConfig", "describe_keys"]
 
 METHODS_WITHOUT_CLIENTS = frozenset({"centralised"})
 
@@ -49,7 +51,7 @@ class RunConfig(BaseModel):
     dataset: str = Field(
         "world",
         min_length=1,
-        description="'world', 'hub:ID', 'folder:PATH', 'domainnet:PATH' or 'imagenet-SUBSET:PATH' (see fgl_flower.data).",
+        description="'world', 'hub:ID', 'folder:PATH', 'domainnet:PATH' or 'imagenet-SUBSET:PATH'.",
     )
     image_size: int = Field(32, ge=16, le=1024, description="Side of the learner's square input, in pixels.")
     private_images: int = Field(
@@ -217,4 +219,22 @@ def _did_you_mean(key: str) -> str:
     import difflib
 
     near = difflib.get_close_matches(_kebab(key), [_kebab(n) for n in RunConfig.model_fields], n=1)
-    return f" (did you mean {near[0]!r}?)" if near else "; see `fgl run --help-config` for every key"
+    return f" (did you mean {near[0]!r}?)" if near else "; see `fgl config` for every key"
+
+
+def describe_keys() -> list[tuple[str, str, str, str, str]]:
+    """Return (key, type, default, range, meaning) of every key, in the order of the file."""
+    return [
+        (_kebab(name), *_type_and_range(field), field.description or "")
+        for name, field in RunConfig.model_fields.items()
+    ]
+
+
+def _type_and_range(field: FieldInfo) -> tuple[str, str, str]:
+    default = json.dumps(field.default)
+    if get_origin(field.annotation) is Literal:
+        return "string", default, ", ".join(map(str, get_args(field.annotation)))
+    kind = {str: "string", int: "whole number", float: "number", bool: "true or false"}[field.annotation or str]
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    bounds = [f"{sign} {getattr(m, k)}" for m in field.metadata for k, sign in signs.items() if hasattr(m, k)]
+    return kind, default, " and ".join(bounds)

@@ -10,6 +10,7 @@
 | `samples.json`, `samples/*.png` | some synthetic images with their prompts, and validation images beside them |
 | `confusion.json` | `classes` and `counts` (true x predicted) on the test split |
 | `ledger.json` | bytes, seconds and memory as `fgl_flower.ledger` counted them |
+| `traceback.txt` | where a failed run broke |
 | `model.safetensors` | the global model |
 | `result.json` | the figures (`Result`); written last, so its presence means that the run ended well |
 | `report.html` | the page made from all of these |
@@ -22,25 +23,28 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import psutil
 import tomli_w
-import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors.torch import save
 
 from fgl_flower import environment
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
 from fgl_flower.files import plain, read_json, read_json_lines, write_bytes, write_json, write_text
 
+if TYPE_CHECKING:
+    import torch  # reading a run must not cost the seconds that importing torch takes
+
 State = Literal["running", "finished", "failed"]
+Watch = Callable[[str, int, int], None]
 
 
 class Result(BaseModel):
@@ -129,15 +133,27 @@ class RunFolder:
     ...     folder.finish(Result.of(config, accuracy=0.5), model.state_dict())
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, engine: str = "", watch: Watch | None = None) -> None:
         self.path = path
+        self.engine = engine
+        self._watch = watch
         self._started = time.monotonic()
 
     @classmethod
-    def create(cls, config: RunConfig, *, command: str = "") -> Self:
+    def create(cls, config: RunConfig, *, command: str = "", engine: str = "", watch: Watch | None = None) -> Self:
         """Make the folder and write down what is about to run.
 
         The folder is `runs-dir/NAME`; if that exists, `NAME-2`, `NAME-3` ...: no run ever overwrites another.
+
+        Parameters
+        ----------
+        config : RunConfig
+        command : str
+            The command line that made the run, for the report.
+        engine : str
+            How the clients are run: inline, ray, or deployment.
+        watch : callable, optional
+            Told of the progress: ``watch(phase, done, total)``; see `progress`.
 
         Raises
         ------
@@ -145,7 +161,7 @@ class RunFolder:
             If the folder cannot be made.
         """
         path = _new_folder(Path(config.runs_dir).expanduser().resolve(), config.name or default_name(config))
-        folder = cls(path)
+        folder = cls(path, engine=engine, watch=watch)
         write_text(path / "config.toml", tomli_w.dumps(config.to_flat()))
         write_json(path / "environment.json", environment.describe())
         folder._mark("running", command=command)
@@ -158,6 +174,7 @@ class RunFolder:
         if error is None:
             self.fail("the run ended without a result")
         else:
+            write_text(self.path / "traceback.txt", "".join(traceback.format_exception(error)))
             self.fail(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
 
     def log(self, event: Mapping[str, Any]) -> None:
@@ -170,6 +187,11 @@ class RunFolder:
         line = json.dumps({**event, "time": round(time.monotonic() - self._started, 3)}, default=plain)
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """Tell whoever watches how far a phase is: ``("synthesis", 128, 2400)``, ``("rounds", 3, 30)``."""
+        if self._watch is not None:
+            self._watch(phase, done, total)
 
     def save_partition(self, counts: np.ndarray, classes: Sequence[str]) -> None:
         """Keep the label counts of the private split, (clients, classes) int."""
@@ -201,12 +223,17 @@ class RunFolder:
         """Keep what the ledger counted (`Ledger.to_dict()`)."""
         write_json(self.path / "ledger.json", ledger)
 
-    def finish(self, result: Result, model_state: Mapping[str, torch.Tensor] | None = None) -> None:
+    def finish(self, result: Result, model_state: "Mapping[str, torch.Tensor] | None" = None) -> None:
         """Write the model, the result and the report, and mark the run finished. Call it once, last."""
         if model_state is not None:
+            from safetensors.torch import save
+
             tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model_state.items()}
             write_bytes(self.path / "model.safetensors", save(tensors, metadata={"format": "pt"}))
-        write_text(self.path / "result.json", result.model_dump_json(indent=2) + "\n")
+        write_text(
+            self.path / "result.json",
+            result.model_copy(update={"engine": self.engine}).model_dump_json(indent=2) + "\n",
+        )
         self._mark("finished")
         from fgl_flower.report.page import write_report  # the report reads run folders, so it stands above this module
 

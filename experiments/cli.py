@@ -1,0 +1,224 @@
+"""`fgl`: run a federation described by a TOML file, compare several, write their reports."""
+
+import shlex
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+
+from experiments.terminal import console, progress_bars, quiet, run_table, told_in_a_sentence
+from fgl_flower.config import RunConfig, describe_keys
+from fgl_flower.errors import ConfigError
+from fgl_flower.runs import Run, read_run
+
+# torch, Flower and matplotlib are imported inside the commands that need them, so that `fgl --help` answers at once.
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""
+Federated Generative Learning on Flower: clients send [bold]prompts[/], the server draws the training set.
+
+[bold]Start here[/]
+
+  fgl compare experiments/demo/*.toml --runs-dir runs/demo     FGL, FedAvg and centralised training side by side
+
+  fgl run experiments/demo/fgl.toml                            one run; leaves a folder with figures and a report
+
+  fgl run experiments/demo/fgl.toml --set beta=0.5 --set seed=1
+
+  fgl config                                                   every key, its default, range and meaning
+
+Exit codes: 0 fine, 1 a run failed, 2 bad input (nothing is written then).
+""",
+)
+
+Files = Annotated[list[Path], typer.Argument(help="Run configurations (flat TOML).", metavar="FILE...")]
+EngineOption = Annotated[
+    Literal["inline", "ray"],
+    typer.Option(help="Run the clients in this process, or as Ray actors by Flower's simulation."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file; may be given several times."),
+]
+RunsDirOption = Annotated[Path | None, typer.Option(help="Folder for run folders; wins over the file's runs-dir.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show Flower's own log, and tracebacks.")]
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="Run configuration (flat TOML).", metavar="FILE")],
+    engine: EngineOption = "inline",
+    set_: SetOption = None,
+    runs_dir: RunsDirOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Run one configuration and leave a run folder: result.json, model.safetensors, report.html and more.
+
+    [bold]Examples[/]
+
+      fgl run experiments/demo/fgl.toml
+
+      fgl run experiments/demo/fedavg.toml --engine ray --set rounds=5 --set name=short
+    """
+    quiet(verbose)
+    with told_in_a_sentence(verbose):
+        config = load(file, set_, runs_dir)
+        done = _execute(config, engine)
+        console.print(run_table([done]))
+        console.print(f"report: {done.path / 'report.html'}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def compare(
+    files: Files,
+    engine: EngineOption = "inline",
+    set_: SetOption = None,
+    runs_dir: RunsDirOption = None,
+    again: Annotated[bool, typer.Option("--again", help="Run everything again, also what is finished.")] = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Run several configurations, skip those that are finished already, and print one table.
+
+    A configuration counts as finished when a finished run with the same keys lies in its runs-dir. The page
+    [bold]compare.html[/] in the runs-dir shows them side by side.
+
+    [bold]Examples[/]
+
+      fgl compare experiments/demo/*.toml --runs-dir runs/demo
+
+      fgl compare a.toml b.toml --set seed=1
+    """
+    quiet(verbose)
+    with told_in_a_sentence(verbose):
+        configs = [load(file, set_, runs_dir) for file in files]
+        runs = [None if again else _finished(config) for config in configs]
+        if not all(runs):
+            from fgl_flower.preflight import preflight
+
+            for config in configs:  # all of them before the first one starts
+                preflight(config)
+        done = [
+            _reuse(found) if found else _execute(config, engine) for config, found in zip(configs, runs, strict=True)
+        ]
+        console.print(run_table(done))
+        page = _write_report([one.path for one in done], Path(configs[0].runs_dir).expanduser() / "compare.html")
+        console.print(f"report: {page}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN...")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The page (default: report.html of RUN, or compare.html beside the first of several).",
+        ),
+    ] = None,
+) -> None:
+    """Write the page of one run, or of several side by side.
+
+    [bold]Examples[/]
+
+      fgl report runs/demo/fgl
+
+      fgl report runs/demo/fgl runs/demo/fedavg -o page.html
+    """
+    with told_in_a_sentence(verbose=False):
+        read = [read_run(path) for path in runs]
+        default = read[0].path / "report.html" if len(read) == 1 else read[0].path.parent / "compare.html"
+        console.print(run_table(read))
+        page = _write_report([one.path for one in read], output or default)
+        console.print(f"report: {page}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def config() -> None:
+    """Print every key of a run configuration: type, default, range and meaning."""
+    table = Table(show_lines=False)
+    for heading in ("key", "type", "default", "range", "meaning"):
+        table.add_column(heading, no_wrap=heading == "key")
+    for row in describe_keys():
+        table.add_row(*row)
+    console.print(table)
+
+
+def load(file: Path, settings: list[str] | None = None, runs_dir: Path | None = None) -> RunConfig:
+    """Return the configuration of a file under `--set` and `--runs-dir`.
+
+    Raises
+    ------
+    ConfigError
+        If the file, a setting or their combination describes no valid run.
+    """
+    overrides: dict[str, Any] = {}
+    for setting in settings or []:
+        key, sign, text = setting.partition("=")
+        if not sign or not key.strip():
+            raise ConfigError(f"--set wants KEY=VALUE, for instance --set seed=1, not {setting!r}")
+        overrides[key.strip()] = _value(text.strip())
+    if runs_dir is not None:
+        overrides["runs-dir"] = str(runs_dir)
+    return RunConfig.load(file, **overrides)
+
+
+def _value(text: str) -> Any:
+    """Read a value as TOML does; what is no TOML value is a string, so that `--set method=fedavg` needs no quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _execute(config: RunConfig, engine: Literal["inline", "ray"]) -> Run:
+    from experiments.runner import run as run_once
+    from fgl_flower.runs import default_name
+
+    with progress_bars(config.name or default_name(config)) as watch:
+        path = run_once(config, engine=engine, command=shlex.join(["fgl", *sys.argv[1:]]), watch=watch)
+    return read_run(path)
+
+
+def _finished(config: RunConfig) -> Run | None:
+    """Return a finished run of the same keys in its runs-dir, if there is one; where it lies does not matter."""
+    wanted = config.to_flat() | {"runs-dir": ""}
+    for file in sorted(Path(config.runs_dir).expanduser().glob("*/result.json")):
+        try:
+            found = read_run(file.parent)
+        except ConfigError:
+            continue
+        if found.state == "finished" and found.config.to_flat() | {"runs-dir": ""} == wanted:
+            return found
+    return None
+
+
+def _reuse(found: Run) -> Run:
+    revision = (found.environment.get("git") or {}).get("revision") or "unknown"
+    console.print(
+        f"{found.name}: finished earlier, at revision {revision[:10]} (--again runs it anew)", highlight=False
+    )
+    return found
+
+
+def _write_report(paths: list[Path], target: Path) -> Path:
+    from fgl_flower.report.page import write_report
+
+    return write_report(paths, target)
+
+
+def main() -> None:
+    """Entry point of the `fgl` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The gate: no reply reaches a strategy unless it is what was asked for.
+
+Flower's FedAvg takes NaN arrays, negative or huge ``num-examples``, and arrays whose npy header lies about their shape
+(128 bytes can ask for terabytes). The gate refuses all of these. Nothing of an array is deserialised to find out: the
+bytes must begin with the very header that NumPy writes for the global model's own array and be exactly as long, so
+only then are they looked at, in place.
+"""
+
+import io
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+
+from fgl_flower.payload import Limits, Rejection, decode
+
+NUM_EXAMPLES, PARTITION = "num-examples", "partition-id"
+# A reply to each category of message: which metrics it reports, and whether it carries the model.
+_METRICS = {
+    "train": frozenset({NUM_EXAMPLES, PARTITION, "loss"}),
+    "evaluate": frozenset({NUM_EXAMPLES, PARTITION, "loss", "accuracy"}),
+}
+_ABSURD = 2**31  # examples: no client holds as many, a claim of them is an attack or an accident
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A reply that passed.
+
+    Attributes
+    ----------
+    partition : int
+        Which partition the client says it holds.
+    content : RecordDict
+        What strategies may see: ``num-examples`` clipped, ``partition-id`` taken out (a mean of ids means nothing).
+    num_examples : int or None
+        The clipped claim; None for a prompt payload.
+    """
+
+    partition: int
+    content: RecordDict
+    num_examples: int | None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Checks replies against what the server itself knows.
+
+    Parameters
+    ----------
+    arrays : ArrayRecord
+        The global model: names, order, shapes and dtypes of every reply to ``train``.
+    clients : int
+        Partition ids are below this.
+    classes, domains : collections of str
+        The federation's names.
+    limits : Limits
+        Bounds of a prompt payload.
+    max_examples : int
+        A claim of more examples counts as this many.
+    """
+
+    arrays: ArrayRecord
+    clients: int
+    classes: Collection[str]
+    domains: Collection[str] = ()
+    limits: Limits = field(default_factory=Limits)
+    max_examples: int = 100_000
+
+    def check(self, message_type: str, reply: Message) -> Admitted | Rejection:
+        """Return the reply's clean content, or why it is refused.
+
+        Parameters
+        ----------
+        message_type : str
+            Type of the message that was sent, e.g. ``query.prompts``; what the reply says of itself does not count.
+        reply : Message
+            A reply with content (error replies are failures, not for the gate to judge).
+        """
+        if message_type == "query.prompts":
+            payload = decode(reply.content, self.limits, self.classes, self.domains)
+            if isinstance(payload, Rejection):
+                return payload
+            if payload.partition >= self.clients:
+                return Rejection(f"partition {payload.partition} is not one of {self.clients}")
+            return Admitted(payload.partition, reply.content, None)
+        category = message_type.split(".")[0]
+        if category not in _METRICS:
+            return Rejection("no reply of this type is known")
+        return self._check_model_reply(category, reply.content)
+
+    def _check_model_reply(self, category: str, content: RecordDict) -> Admitted | Rejection:
+        expected = {"metrics": MetricRecord} | ({"arrays": ArrayRecord} if category == "train" else {})
+        if {name: type(record) for name, record in content.items()} != expected:
+            return Rejection(f"the reply must hold exactly the records {sorted(expected)} of their kinds")
+        metrics: Any = content["metrics"]
+        if reason := self._metrics_fault(category, metrics):
+            return Rejection(reason)
+        clean = dict(metrics)
+        partition = clean.pop(PARTITION)
+        clean[NUM_EXAMPLES] = min(clean[NUM_EXAMPLES], self.max_examples)
+        records: dict[str, Any] = {"metrics": MetricRecord(clean)}
+        if category == "train":
+            arrays: Any = content["arrays"]
+            if reason := self._arrays_fault(arrays):
+                return Rejection(reason)
+            records = {"arrays": arrays, **records}
+        return Admitted(partition, RecordDict(records), clean[NUM_EXAMPLES])
+
+    def _metrics_fault(self, category: str, metrics: MetricRecord) -> str:
+        if set(metrics) != _METRICS[category]:
+            return f"the reply must report exactly {sorted(_METRICS[category])}"
+        for name, bound in ((NUM_EXAMPLES, _ABSURD), (PARTITION, self.clients)):
+            value = metrics[name]
+            if type(value) is not int or not 0 <= value < bound:
+                return f"{name} must be a whole number from 0 to {bound - 1}, not {repr(value)[:40]}"
+        for name in _METRICS[category] - {NUM_EXAMPLES, PARTITION}:
+            value = metrics[name]
+            if isinstance(value, list) or not math.isfinite(value):
+                return f"{name} must be one finite number, not {repr(value)[:40]}"
+        return ""
+
+    def _arrays_fault(self, arrays: ArrayRecord) -> str:
+        # Order counts too: some of Flower's strategies (FedAvgM) pair arrays by position.
+        if list(arrays) != list(self.arrays):
+            return "the arrays' names are not the global model's"
+        for name, own in self.arrays.items():
+            if reason := _array_fault(arrays[name], own):
+                return f"array {name!r} {reason}"
+        return ""
+
+
+def _array_fault(array: Array, own: Array) -> str:
+    if array.stype != own.stype or array.dtype != own.dtype or tuple(array.shape) != tuple(own.shape):
+        return "has another serialisation, dtype or shape than the global model's"
+    header = _npy_header(own)
+    dtype = np.dtype(own.dtype)
+    if len(array.data) != len(header) + math.prod(own.shape) * dtype.itemsize or not array.data.startswith(header):
+        return "holds other bytes than its shape and dtype ask for"
+    if not np.isfinite(np.frombuffer(array.data, dtype, offset=len(header))).all():
+        return "holds NaN or infinity"
+    return ""
+
+
+def _npy_header(own: Array) -> bytes:
+    """Return what NumPy writes before the data of an array of this dtype and shape in C order."""
+    buffer = io.BytesIO()
+    description = np.lib.format.dtype_to_descr(np.dtype(own.dtype))
+    header = {"descr": description, "fortran_order": False, "shape": tuple(own.shape)}
+    np.lib.format.write_array_header_1_0(buffer, header)
+    return buffer.getvalue()

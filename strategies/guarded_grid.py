@@ -1,0 +1,185 @@
+"""`GuardedGrid`: a Flower `Grid` that meters every message and lets only sound replies through.
+
+It stands between any strategy and any grid, so third-party strategies are metered and protected without knowing it.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+
+from fgl_flower.errors import RunError
+from fgl_flower.ledger import Ledger, message_bytes
+from fgl_flower.payload import Rejection
+from strategies.gate import Gate
+
+Log = Callable[[dict[str, Any]], None]
+
+
+class GuardedGrid(Grid):
+    """Wraps `inner`; see the module.
+
+    Parameters
+    ----------
+    inner : Grid
+        Flower's grid or an `InlineGrid`.
+    gate : Gate
+        Judges replies. A refused client is quarantined: its node is hidden and not asked again in this run.
+    ledger : Ledger
+        Counts every message, refused ones included.
+    log : callable
+        Receives ``quarantine`` (refused) and ``failure`` (error reply or none in time; asked again next round) events.
+
+    Notes
+    -----
+    Replies are handed on in the order of partitions, so that sums of floats do not depend on who was fastest. Replies
+    to ``train`` with no examples are kept back: they carry no weight, and a mean over nothing but them has no value.
+    """
+
+    def __init__(self, inner: Grid, gate: Gate, ledger: Ledger, log: Log) -> None:
+        self.inner = inner
+        self.gate = gate
+        self.ledger = ledger
+        self.log = log
+        self.quarantined: dict[str, str] = {}
+        self.partitions: dict[int, int] = {}
+        self._shut_out: set[int] = set()
+        self._pending: dict[str, Message] = {}
+
+    def set_run(self, run: Run) -> None:
+        """Pass on."""
+        self.inner.set_run(run)
+
+    @property
+    def run(self) -> Run:
+        """The inner grid's run."""
+        return self.inner.run
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """Pass on."""
+        return self.inner.create_message(content, message_type, dst_node_id, group_id, ttl)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the nodes that are not quarantined, in the order of their partitions where these are known.
+
+        Raises
+        ------
+        RunError
+            If all are quarantined: strategies would wait for ever.
+        """
+        nodes = list(self.inner.get_node_ids())
+        open_nodes = [node for node in nodes if node not in self._shut_out]
+        if nodes and not open_nodes:
+            raise RunError(f"every client is quarantined; the last reason: {list(self.quarantined.values())[-1]}")
+        return sorted(open_nodes, key=lambda node: (self.partitions.get(node, self.gate.clients), node))
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send messages to open nodes, remembering them for `pull_messages`."""
+        sent = self._open(messages)
+        ids = list(self.inner.push_messages(sent))
+        self._pending.update(zip(ids, sent, strict=True))
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the sound replies among those that have arrived."""
+        replies = list(self.inner.pull_messages(message_ids))
+        sent = [self._pending.pop(reply.metadata.reply_to_message_id, None) for reply in replies]
+        return self._admit([message for message in sent if message], replies)
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Send messages to open nodes and return the sound replies; `timeout` in seconds.
+
+        Raises
+        ------
+        RunError
+            If clients were asked to train or to send prompts and none gave a sound reply: Flower's own strategies
+            would go on and end "successfully" without a model.
+        """
+        sent = self._open(messages)
+        if not sent:
+            return []
+        replies = list(self.inner.send_and_receive(sent, timeout=timeout))
+        answered = {reply.metadata.src_node_id for reply in replies}
+        for message in sent:
+            if (node := message.metadata.dst_node_id) not in answered:
+                self._fail(node, "no reply in time", _server_round(message))
+        return self._admit(sent, replies, must_answer=True)
+
+    def _open(self, messages: Iterable[Message]) -> list[Message]:
+        return [message for message in messages if message.metadata.dst_node_id not in self._shut_out]
+
+    def _admit(self, sent: list[Message], replies: list[Message], *, must_answer: bool = False) -> list[Message]:
+        asked = {message.metadata.dst_node_id: message for message in sent}
+        sizes: dict[int, int] = {}  # of contents: most messages of a round share one
+        sound: list[tuple[int, Message]] = []
+        silent, reason = 0, "gave no reply in time"
+        for reply in replies:
+            if (message := asked.get(reply.metadata.src_node_id)) is None:
+                continue  # nobody asked, or a second answer
+            del asked[reply.metadata.src_node_id]
+            outcome = self._judge(message, reply)
+            if isinstance(outcome, str):
+                reason = outcome
+            elif outcome is None:
+                silent += 1
+            else:
+                sound.append((outcome, reply))
+        # Counted only now, when the gate has learnt which partition a node holds.
+        for message in sent:
+            size = sizes.setdefault(id(message.content), message_bytes(message))
+            self.ledger.count("down", self._name(message.metadata.dst_node_id), size, _server_round(message))
+        if must_answer and not sound and not silent and not sent[0].metadata.message_type.startswith("evaluate"):
+            where = f"round {_server_round(sent[0])}"
+            raise RunError(f"{where}: none of {len(sent)} clients gave a usable reply; the last one {reason}")
+        return [reply for _, reply in sorted(sound, key=lambda pair: pair[0])]
+
+    def _judge(self, message: Message, reply: Message) -> int | str | None:
+        """Return the partition of a sound reply, the reason why it is none, or None if it carries no weight."""
+        node, server_round = reply.metadata.src_node_id, _server_round(message)
+        size = message_bytes(reply)
+        if reply.has_error():
+            self.ledger.count("up", self._name(node), size, server_round)
+            return self._fail(node, reply.error.reason or f"error {reply.error.code}", server_round)
+        outcome = self.gate.check(message.metadata.message_type, reply)
+        if not isinstance(outcome, Rejection):
+            holder = next((n for n, p in self.partitions.items() if p == outcome.partition), node)
+            if self.partitions.get(node, outcome.partition) != outcome.partition:
+                outcome = Rejection(f"it held partition {self.partitions[node]}, now it claims {outcome.partition}")
+            elif holder != node:
+                outcome = Rejection(f"it claims partition {outcome.partition}, which another client holds")
+            else:
+                self.partitions[node] = outcome.partition
+        self.ledger.count("up", self._name(node), size, server_round)
+        if isinstance(outcome, Rejection):
+            return self._quarantine(node, outcome.reason, server_round)
+        reply.content = outcome.content
+        if message.metadata.message_type.startswith("train") and outcome.num_examples == 0:
+            return None
+        return outcome.partition
+
+    def _quarantine(self, node: int, reason: str, server_round: int) -> str:
+        self._shut_out.add(node)
+        self.quarantined[self._name(node)] = reason
+        self.log({"event": "quarantine", "client": self._name(node), "reason": reason, "round": server_round})
+        return f"was refused: {reason}"
+
+    def _fail(self, node: int, reason: str, server_round: int) -> str:
+        # A traceback ends with its point; the rest may be a stranger's pages of text.
+        reason = reason.strip().splitlines()[-1][:300] if reason.strip() else "no reason given"
+        self.log({"event": "failure", "client": self._name(node), "reason": reason, "round": server_round})
+        return f"failed: {reason}"
+
+    def _name(self, node: int) -> str:
+        return str(self.partitions[node]) if node in self.partitions else f"node {node}"
+
+
+def _server_round(message: Message) -> int:
+    """Return the round that a message of ours names; 0 is the round before federated training."""
+    for record in message.content.values():
+        if isinstance(record, ConfigRecord) and "server-round" in record:
+            return int(record["server-round"])  # type: ignore[arg-type]
+    return 0

@@ -1,0 +1,47 @@
+"""The data owner's end of the wire: three handlers, each of which always answers."""
+
+from collections.abc import Callable
+
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode
+
+from clients.data import Client
+from clients.evaluation import measure
+from clients.prompting import prompts
+from clients.training import fit
+from fgl_flower.payload import encode
+
+app = ClientApp()
+
+
+@app.query("prompts")
+def query_prompts(message: Message, context: Context) -> Message:
+    """Answer the prompt round."""
+    return _answer(message, lambda: encode(prompts(Client.of(context))))
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Answer a round of federated training."""
+    return _answer(message, lambda: fit(Client.of(context), message.content, context.state))
+
+
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    """Answer a round of federated evaluation."""
+    return _answer(message, lambda: measure(Client.of(context), message.content))
+
+
+def _answer(message: Message, work: Callable[[], RecordDict]) -> Message:
+    """Reply with the work's records, or with an error that says why there are none.
+
+    Left to Flower, an exception would travel as a whole traceback: paths of the data owner's machine are not the
+    server's business.
+    """
+    try:
+        return Message(work(), reply_to=message)
+    except Exception as error:  # whatever it is, the server must not wait for the timeout
+        reason = " ".join(str(error).split())
+        text = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, text[:500]), reply_to=message)

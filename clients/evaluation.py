@@ -1,0 +1,28 @@
+"""How well the global model does on a client's own images."""
+
+from flwr.app import MetricRecord, RecordDict
+
+from clients.data import Client
+from clients.training import load
+from fgl_flower.learning.evaluation import evaluate
+
+
+def measure(client: Client, content: RecordDict) -> RecordDict:
+    """Return ``accuracy`` and ``loss`` of the received arrays on the client's images, with their number."""
+    images = client.images
+    found = evaluate(
+        load(client, content.array_records["arrays"]),
+        images,
+        num_classes=len(client.source.classes),
+        num_domains=len(client.source.domains),
+        device=client.config.device,
+    )
+    metrics = MetricRecord(
+        {
+            "num-examples": len(images),
+            "partition-id": client.partition,
+            "loss": found.loss,
+            "accuracy": found.accuracy,
+        }
+    )
+    return RecordDict({"metrics": metrics})

@@ -1,0 +1,76 @@
+"""A client's share of a round of federated training."""
+
+import hashlib
+
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+from clients.data import Client
+from clients.regularisers import contrastive, proximal
+from fgl_flower.arrays import load_arrays, to_arrays
+from fgl_flower.learning.models import Classifier, build_model
+from fgl_flower.learning.training import LossTerm, train
+
+PREVIOUS = "previous-model"
+
+
+def fit(client: Client, content: RecordDict, state: RecordDict) -> RecordDict:
+    """Train the received model on the client's images and return it with ``num-examples``, ``partition-id``, ``loss``.
+
+    The result depends on nothing but the received arrays, the run's seed, the partition and the server round (and, for
+    MOON, on the client's previous model, kept in `state`). Without images the arrays go back as they came.
+
+    Parameters
+    ----------
+    client : Client
+    content : RecordDict
+        ``arrays`` and ``config`` as Flower's strategies send them. In ``config``: ``server-round``; ``proximal-mu``
+        turns on FedProx' term, ``moon-mu`` and ``moon-temperature`` MOON's.
+    state : RecordDict
+        Stays with the client from round to round.
+    """
+    config, images = client.config, client.images
+    arrays, asked = content.array_records["arrays"], content.config_records["config"]
+    loss = 0.0
+    if len(images):
+        model = load(client, arrays)
+        loss = train(
+            model,
+            images,
+            epochs=config.local_epochs,
+            batch_size=config.batch_size,
+            lr=config.local_lr,
+            momentum=config.momentum,
+            weight_decay=config.local_weight_decay,
+            seed=round_seed(config.seed, client.partition, int(asked["server-round"])),  # type: ignore[arg-type]
+            device=config.device,
+            precision=config.precision,
+            loss_terms=_loss_term(client, model, asked, state),
+        ).loss
+        arrays = to_arrays(model)
+        if "moon-mu" in asked:
+            state[PREVIOUS] = arrays
+    metrics = MetricRecord({"num-examples": len(images), "partition-id": client.partition, "loss": loss})
+    return RecordDict({"arrays": arrays, "metrics": metrics})
+
+
+def load(client: Client, arrays: ArrayRecord) -> Classifier:
+    """Return the run's classifier with these weights."""
+    config = client.config
+    model = build_model(config.model, len(client.source.classes), config.norm, seed=config.seed)
+    load_arrays(model, arrays)
+    return model
+
+
+def round_seed(seed: int, partition: int, server_round: int) -> int:
+    """Return the seed of a client's training in a round: 63 bits, unrelated for neighbouring clients and rounds."""
+    digest = hashlib.blake2b(f"{seed}/{partition}/{server_round}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
+
+
+def _loss_term(client: Client, start: Classifier, asked: ConfigRecord, state: RecordDict) -> LossTerm | None:
+    if mu := asked.get("proximal-mu"):
+        return proximal(start, float(mu))  # type: ignore[arg-type]
+    if (mu := asked.get("moon-mu")) and PREVIOUS in state:
+        previous = load(client, state.array_records[PREVIOUS])
+        return contrastive(start, previous, float(mu), float(asked["moon-temperature"]))  # type: ignore[arg-type]
+    return None

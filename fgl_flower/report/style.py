@@ -1,0 +1,92 @@
+"""The page's style sheet: light and dark by the reader's setting, one column on a phone."""
+
+CSS = """
+:root {
+  color-scheme: light dark;
+  --page: #fbfaf7; --card: #ffffff; --ink: #1c1b19; --soft: #65625c; --line: #e4e1da; --bad: #b3261e; --good: #156f3e;
+  --s0: #2a6fdb; --s1: #d95f2b; --s2: #12875a; --s3: #9a5bd0; --s4: #b88200; --s5: #c2387f; --s6: #3a8ea5;
+  --s7: #6b6b6b;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --page: #171614; --card: #211f1c; --ink: #edebe6; --soft: #a5a198; --line: #393631; --bad: #ff8a80; --good: #6fd39b;
+    --s0: #6ea2f5; --s1: #f08a5b; --s2: #43c08d; --s3: #bd8df0; --s4: #e0b13c; --s5: #ee78ae; --s6: #74c4da;
+    --s7: #aaaaaa;
+  }
+}
+* { box-sizing: border-box; }
+body {
+  margin: 0; background: var(--page); color: var(--ink); line-height: 1.5;
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
+}
+main { max-width: 1160px; margin: 0 auto; padding: 28px 20px 64px; }
+h1 { font-size: 30px; line-height: 1.15; margin: 0 0 6px; letter-spacing: -.015em; text-wrap: balance; }
+h2 { font-size: 20px; margin: 44px 0 4px; letter-spacing: -.01em; }
+h3 { font-size: 15px; margin: 0 0 10px; }
+p { margin: 4px 0 14px; max-width: 72ch; }
+p.note, .note { color: var(--soft); font-size: 14px; }
+code, pre { font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
+code { overflow-wrap: anywhere; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; }
+.card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 18px; min-width: 0; }
+.tiles { display: grid; grid-template-columns: repeat(4, 1fr); gap: 12px; margin: 22px 0 8px; }
+.tile .value { font-size: 28px; font-weight: 650; line-height: 1.15; letter-spacing: -.02em; }
+.tile .label { color: var(--soft); font-size: 13px; margin-top: 2px; }
+.two { display: grid; grid-template-columns: 1fr 1fr; gap: 14px; align-items: start; }
+.stack > * + * { margin-top: 14px; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
+th, td { padding: 7px 10px; border-bottom: 1px solid var(--line); text-align: right; vertical-align: middle; }
+th { color: var(--soft); font-weight: 550; font-size: 13px; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; }
+tr:last-child td { border-bottom: 0; }
+tr.best td { font-weight: 650; }
+td.name { white-space: nowrap; }
+td.text, th.text { text-align: left; overflow-wrap: anywhere; }
+.dot { display: inline-block; width: 10px; height: 10px; border-radius: 3px; background: var(--c); margin-right: 8px; }
+.legend { display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: 13px; color: var(--soft); margin: 0 0 12px; }
+.bars { display: grid; grid-template-columns: max-content 1fr; gap: 10px 14px; align-items: center; font-size: 14px; }
+.bars .row { display: grid; gap: 3px; min-width: 0; }
+.bar { display: flex; align-items: center; gap: 8px; font-size: 12.5px; font-variant-numeric: tabular-nums; }
+.bar i { height: 11px; border-radius: 2px 4px 4px 2px; background: var(--c); flex: none; min-width: 2px;
+  width: calc(var(--v) * (100% - 74px)); }
+.bar span { color: var(--soft); white-space: nowrap; }
+.plot svg { width: 100%; height: auto; display: block; }
+.plot text { fill: var(--soft); font: 12.5px system-ui, sans-serif; }
+.confusion td, .confusion th { padding: 0; border: 0; text-align: center; font-size: 11.5px; }
+.confusion td { height: 27px; min-width: 27px; border: 1px solid var(--card); border-radius: 4px;
+  background: color-mix(in srgb, var(--s0) calc(var(--v) * 100%), var(--page)); }
+.confusion td.high { color: #fff; }
+@media (prefers-color-scheme: dark) { .confusion td.high { color: #10100f; } }
+.confusion tr > th:first-child { text-align: right; padding-right: 8px; white-space: nowrap; }
+.confusion thead th div { writing-mode: vertical-rl; transform: rotate(180deg); margin: 0 auto; padding-top: 6px; }
+.samples { display: grid; grid-template-columns: 92px 1.7fr 1fr; gap: 12px 18px; align-items: start; }
+.samples > .head { color: var(--soft); font-size: 13px; }
+.samples > .rule { grid-column: 1 / -1; border-top: 1px solid var(--line); }
+.samples > .class { font-weight: 600; padding-top: 4px; }
+.images { display: grid; grid-template-columns: repeat(auto-fill, minmax(76px, 1fr)); gap: 10px; }
+figure { margin: 0; min-width: 0; }
+figure img { width: 100%; max-width: 96px; aspect-ratio: 1; image-rendering: pixelated; border-radius: 6px;
+  display: block; border: 1px solid var(--line); }
+figcaption { font-size: 11.5px; line-height: 1.3; color: var(--soft); margin-top: 4px; overflow-wrap: anywhere; }
+details { margin-top: 12px; }
+summary { cursor: pointer; color: var(--soft); font-size: 14px; }
+.failed { color: var(--bad); }
+.only-phone { display: none; }
+@media (max-width: 760px) {
+  main { padding: 20px 14px 48px; }
+  h1 { font-size: 25px; }
+  .tiles { grid-template-columns: 1fr 1fr; }
+  .two { grid-template-columns: minmax(0, 1fr); }
+  .card { padding: 14px; }
+  .tile .value { font-size: 23px; }
+  .samples { grid-template-columns: minmax(0, 1fr); }
+  .samples > .head { display: none; }
+  .only-phone { display: block; }
+  .samples .images { grid-template-columns: repeat(auto-fill, minmax(64px, 1fr)); }
+  .confusion td { min-width: 21px; height: 24px; font-size: 10.5px; }
+  .confusion th { font-size: 10.5px; }
+  .bars { gap: 10px; }
+}
+@media print { .card { break-inside: avoid; } }
+"""

@@ -1,0 +1,100 @@
+"""The built-in world as data sets, drawn once a machine and kept as parquet files in the user's cache folder."""
+
+import hashlib
+import io
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import cast
+
+import datasets
+import numpy as np
+import pyarrow.parquet as pq
+from datasets.table import InMemoryTable
+from PIL import Image
+
+from fgl_flower.data import world
+from fgl_flower.data.folders import features
+
+__all__ = ["KINDS", "cache_dir", "load_split"]
+
+KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # name: classes, styles
+    "world": (world.CLASSES, world.STYLES),
+    "world-held-out-classes": ((*world.CLASSES, *world.HELD_OUT_CLASSES), world.STYLES),
+    "world-held-out-style": (world.CLASSES, (*world.STYLES, world.HELD_OUT_STYLE)),
+}
+
+
+def cache_dir() -> Path:
+    """Return the folder for what can be made again: `fgl-flower` in $XDG_CACHE_HOME or the platform's cache folder."""
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given) / "fgl-flower"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "fgl-flower"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "fgl-flower"
+    return Path.home() / ".cache" / "fgl-flower"
+
+
+def load_split(kind: str, split: str, count: int, *, seed: int = 0) -> datasets.Dataset:
+    """Return `count` images of a split of the world, with columns image, label, domain and caption.
+
+    Drawing takes some milliseconds an image, so the first call writes a file and later ones read it. The file's name holds
+    a digest of the world's source: another version of the world never reads it.
+
+    Parameters
+    ----------
+    kind : str
+        A key of `KINDS`.
+    split : {"public", "private", "validation", "test"}
+        See `fgl_flower.data.world.draw_split`.
+    count : int
+        Number of images.
+    seed : int
+        Seed of the world.
+    """
+    source = Path(world.__file__).read_bytes()
+    digest = hashlib.sha256(source + f"{kind}|{split}|{count}|{seed}".encode()).hexdigest()[:16]
+    path = cache_dir() / f"{kind}-{split}-{count}-{digest}.parquet"
+    try:
+        return datasets.Dataset(InMemoryTable(pq.read_table(path)))
+    except (OSError, ValueError):  # absent or damaged: draw it
+        drawn = _draw(kind, split, count, seed)
+        _write(drawn, path)
+        return drawn
+
+
+def _draw(kind: str, split: str, count: int, seed: int) -> datasets.Dataset:
+    classes, styles = KINDS[kind]
+    drawings = world.draw_split(cast(world.Split, split), count, seed=seed, classes=classes, styles=styles)
+    return datasets.Dataset.from_dict(
+        {
+            "image": [{"bytes": _png(d.image), "path": None} for d in drawings],
+            "label": [classes.index(d.label) for d in drawings],
+            "domain": [styles.index(d.style) for d in drawings],
+            "caption": [d.caption for d in drawings],
+        },
+        features=features(classes, styles),
+    )
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _write(dataset: datasets.Dataset, path: Path) -> None:
+    """Write the file as a whole or not at all; a cache that cannot be written is no error."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        os.close(handle)
+        try:
+            pq.write_table(dataset.data.table, temporary)
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except OSError:
+        return

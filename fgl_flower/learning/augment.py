@@ -1,0 +1,47 @@
+"""Augmentation of whole batches: kornia's, with one gather instead of its crop for small images."""
+
+import torch
+from kornia.augmentation import RandomHorizontalFlip, RandomResizedCrop
+from torch.nn import functional as F
+
+from fgl_flower.learning.images import normalise
+
+__all__ = ["Augmenter"]
+
+_PADDING = 4  # pixels a side
+_SMALL = 64  # largest side that is padded and cropped; larger images get random resized crops
+
+
+class Augmenter:
+    """Draws augmented batches from a block of images.
+
+    Small images are reflect-padded by 4 pixels and cropped at random (He et al., 2016), larger ones get a random resized
+    crop as on ImageNet; both are flipped with probability 0.5. The crop of small images is one gather from all their
+    windows, a view that costs no memory: kornia's RandomCrop pads and warps every batch anew and takes many times as long.
+
+    Parameters
+    ----------
+    pixels : torch.Tensor
+        (N, 3, S, S) uint8, already on the device of training.
+    seed : int
+        Seed of crops; flips and resized crops follow torch's global generator, as kornia draws from it.
+    """
+
+    def __init__(self, pixels: torch.Tensor, seed: int) -> None:
+        size = pixels.shape[-1]
+        self.small = size <= _SMALL
+        self.flip = RandomHorizontalFlip(p=0.5)
+        if self.small:
+            padded = F.pad(pixels.float(), (_PADDING,) * 4, mode="reflect").to(torch.uint8).permute(0, 2, 3, 1)
+            self.windows = padded.contiguous().unfold(1, size, 1).unfold(2, size, 1)  # (N, 9, 9, 3, S, S) view
+            self.generator = torch.Generator().manual_seed(seed)
+        else:
+            self.pixels = pixels
+            self.crop = RandomResizedCrop((size, size), p=1.0)
+
+    def __call__(self, index: torch.Tensor) -> torch.Tensor:
+        """Return the normalised (n, 3, S, S) float32 batch of the images at `index`, (n,) int64."""
+        if not self.small:
+            return self.flip(self.crop(normalise(self.pixels[index])))
+        row, column = torch.randint(2 * _PADDING + 1, (2, len(index)), generator=self.generator)
+        return self.flip(normalise(self.windows[index, row, column]))

@@ -1,0 +1,99 @@
+"""How well a classifier does: in total, by class and by style."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from fgl_flower.learning.device import resolve_device
+from fgl_flower.learning.images import Images, normalise
+
+__all__ = ["Evaluation", "evaluate", "predict"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of one classifier on one set of images.
+
+    Attributes
+    ----------
+    accuracy : float
+        Share of images whose class is right, 0..1 (0 without images).
+    loss : float
+        Mean cross entropy in nats (0 without images).
+    by_class, by_domain : list of float or None
+        Accuracy on each class or style; None where there is no image of it.
+    confusion : numpy.ndarray
+        (C, C) int64: rows are true classes, columns predicted ones.
+    count : int
+        Number of images.
+    """
+
+    accuracy: float
+    loss: float
+    by_class: list[float | None]
+    by_domain: list[float | None]
+    confusion: np.ndarray = field(repr=False)
+    count: int
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, pixels: torch.Tensor, *, batch_size: int = 512, device: str = "auto") -> torch.Tensor:
+    """Return (N, C) float32 logits, on the CPU, of (N, 3, S, S) uint8 images."""
+    target = resolve_device(device)
+    training = model.training
+    model.to(target).eval()
+    logits = [model(normalise(batch.to(target))).float().cpu() for batch in pixels.split(batch_size)]
+    model.train(training)
+    return torch.cat(logits)
+
+
+def evaluate(
+    model: nn.Module,
+    images: Images,
+    *,
+    num_classes: int,
+    num_domains: int,
+    batch_size: int = 512,
+    device: str = "auto",
+) -> Evaluation:
+    """Return the accuracy, loss and confusion of a classifier on images.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Normalised (N, 3, S, S) float -> (N, num_classes) logits.
+    images : Images
+        May be empty: a client without data must still be able to answer.
+    num_classes, num_domains : int
+        Lengths of `by_class` and `by_domain`.
+    batch_size : int
+        Images at once; does not change the result.
+    device : str
+        "auto", "cpu", "mps", "cuda" or "cuda:N".
+    """
+    if len(images) == 0:
+        nothing = np.zeros((num_classes, num_classes), dtype=np.int64)
+        return Evaluation(0.0, 0.0, [None] * num_classes, [None] * num_domains, nothing, 0)
+    logits = predict(model, images.pixels, batch_size=batch_size, device=device)
+    guesses = logits.argmax(1)
+    right = guesses == images.labels
+    confusion = multiclass_confusion_matrix(guesses, images.labels, num_classes, validate_args=False)
+    return Evaluation(
+        accuracy=right.float().mean().item(),
+        loss=F.cross_entropy(logits, images.labels).item(),
+        by_class=_shares(right, images.labels, num_classes),
+        by_domain=_shares(right, images.domains, num_domains),
+        confusion=confusion.numpy().astype(np.int64),
+        count=len(images),
+    )
+
+
+def _shares(right: torch.Tensor, group: torch.Tensor, groups: int) -> list[float | None]:
+    known = group >= 0
+    total = torch.bincount(group[known], minlength=groups).tolist()
+    hits = torch.bincount(group[known & right], minlength=groups).tolist()
+    return [h / t if t else None for h, t in zip(hits, total, strict=True)]

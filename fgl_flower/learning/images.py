@@ -1,0 +1,136 @@
+"""Labelled images as tensors that fit in memory: decoded once, then only indexed.
+
+Decoding is the slowest part of training on small images, and worker processes cost more than they save on images that fit
+in memory: so a data set is decoded once into one block of bytes, and every epoch only indexes it.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import datasets
+import numpy as np
+import torch
+from PIL import Image
+
+from fgl_flower.errors import DataError
+
+__all__ = ["Images", "decode", "normalise", "to_square"]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images of one size.
+
+    Attributes
+    ----------
+    pixels : torch.Tensor
+        (N, 3, S, S) uint8, RGB.
+    labels : torch.Tensor
+        (N,) int64, class of each image.
+    domains : torch.Tensor
+        (N,) int64, style of each image; -1 where it is unknown.
+    """
+
+    pixels: torch.Tensor
+    labels: torch.Tensor
+    domains: torch.Tensor
+
+    def __post_init__(self) -> None:
+        count = len(self.pixels)
+        if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4 or self.pixels.shape[1] != 3:
+            raise ValueError(f"pixels must be (N, 3, S, S) uint8, not {tuple(self.pixels.shape)} {self.pixels.dtype}")
+        if self.labels.shape != (count,) or self.domains.shape != (count,):
+            raise ValueError(f"{count} images need as many labels and domains")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def size(self) -> int:
+        """Side of the images, in pixels."""
+        return self.pixels.shape[-1]
+
+    @classmethod
+    def empty(cls, size: int) -> Self:
+        """Return no images of `size` pixels a side: what a client without data holds."""
+        none = torch.empty(0, dtype=torch.int64)
+        return cls(torch.empty(0, 3, size, size, dtype=torch.uint8), none, none.clone())
+
+    @classmethod
+    def from_arrays(cls, pixels: np.ndarray, labels: Sequence[int], domains: Sequence[int]) -> Self:
+        """Return images from (N, S, S, 3) uint8 pixels, as PIL and NumPy lay them out."""
+        block = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)  # (N, 3, S, S), channels last
+        return cls(block, torch.as_tensor(labels, dtype=torch.int64), torch.as_tensor(domains, dtype=torch.int64))
+
+    @classmethod
+    def concat(cls, parts: Sequence[Self]) -> Self:
+        """Return the images of all parts in order; parts share one size and there is at least one."""
+        return cls(*(torch.cat([getattr(p, f) for p in parts]) for f in ("pixels", "labels", "domains")))
+
+    def subset(self, index: torch.Tensor | Sequence[int]) -> "Images":
+        """Return a copy of the images at these positions, (n,) int64."""
+        index = torch.as_tensor(index, dtype=torch.int64)
+        return Images(self.pixels[index], self.labels[index], self.domains[index])
+
+    def class_counts(self, num_classes: int) -> list[int]:
+        """Return how many images there are of each class."""
+        return torch.bincount(self.labels, minlength=num_classes).tolist()
+
+
+def to_square(image: Image.Image, size: int) -> Image.Image:
+    """Return the RGB image with its shorter side scaled to `size` (antialiased) and its centre cut out as a square."""
+    image = image.convert("RGB")
+    if image.size == (size, size):
+        return image
+    scale = size / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    return image.crop((left, top, left + size, top + size))
+
+
+def _open(record: dict[str, Any]) -> Image.Image:
+    content = record["bytes"]
+    try:
+        return Image.open(io.BytesIO(content) if content is not None else record["path"])
+    except (OSError, TypeError) as error:
+        raise DataError(f"cannot read the image {record['path'] or '(stored in the data set)'}: {error}") from None
+
+
+def decode(dataset: datasets.Dataset, size: int) -> Images:
+    """Return a data set's images as one block of bytes.
+
+    Parameters
+    ----------
+    dataset : datasets.Dataset
+        With columns `image` and `label`, and optionally `domain`.
+    size : int
+        Side of the square images, in pixels.
+
+    Raises
+    ------
+    DataError
+        If an image is missing or damaged.
+    """
+    count = len(dataset)
+    if count == 0:
+        return Images.empty(size)
+    raw = dataset.cast_column("image", datasets.Image(decode=False))
+    pixels = np.empty((count, size, size, 3), dtype=np.uint8)
+    for i, record in enumerate(raw["image"]):
+        try:
+            pixels[i] = np.asarray(to_square(_open(record), size))
+        except OSError as error:  # damaged files are found out only when their pixels are asked for
+            raise DataError(f"cannot read image {i} of the data set ({record['path'] or 'stored'}): {error}") from None
+    domains = dataset["domain"] if "domain" in dataset.column_names else [-1] * count
+    return Images.from_arrays(pixels, list(dataset["label"]), list(domains))
+
+
+def normalise(pixels: torch.Tensor) -> torch.Tensor:
+    """Return what every classifier takes in, (N, 3, S, S) float32 of about zero mean and unit variance, channels last.
+
+    The same fixed affine map for all sources: clients need not share statistics of their data.
+    """
+    return pixels.to(torch.float32, memory_format=torch.channels_last).mul_(1 / 64).sub_(2.0)

@@ -1,8 +1,8 @@
 """Where images come from: the built-in world, hub data sets, image folders, DomainNet lists and ImageNet subsets.
 
 Every source has the same shape: three `datasets.Dataset`s with the columns image, label, domain and caption. A source
-without styles has the one domain "photo". Where no validation split is given it is taken from the training images, never
-from the test images; where no test split is given, the given validation split is the test split (as on ImageNet).
+without styles has the one domain "photo". Where no validation split is given it is taken from the training images,
+never from the test images; where no test split is given, the validation split is the test split (as on ImageNet).
 """
 
 from collections.abc import Sequence
@@ -49,12 +49,12 @@ class Source:
 def load_source(config: RunConfig) -> Source:
     """Return the data that `dataset` names; loaded once a process.
 
-    - `world`, `world-held-out-classes`, `world-held-out-style`: the built-in world (`fgl_flower.data.world`), and the same
-      with the two classes or the style that its public split never shows.
+    - `world`, `world-held-out-classes`, `world-held-out-style`: the built-in world (`fgl_flower.data.world`), and the
+      same with the two classes or the style that its public split never shows.
     - `hub:ID`: a data set of the Hugging Face hub, or a local folder that `datasets.load_dataset` opens (parquet, ...).
     - `folder:PATH`: a folder an image class, inside `train`, `validation` and `test` folders or at the top.
     - `domainnet:PATH`: DomainNet (Peng et al., 2019), the ten classes of the paper, from `{domain}_{train,test}.txt`.
-    - `imagenet-nette|fruit|yellow|squawk|100:PATH`: the paper's subsets of ImageNet-1k, class folders in `train` and `val`.
+    - `imagenet-nette|fruit|yellow|squawk|100:PATH`: the paper's subsets of ImageNet-1k, class folders in `train`, `val`.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def _complete(splits: dict[str, datasets.Dataset]) -> tuple[datasets.Dataset, da
 
 
 def _hold_out(dataset: datasets.Dataset, share: float) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """Return the data set without, and only, this share of each class and domain (at least one image of two or more)."""
+    """Return the data set without this share of each class and domain (at least one image of two), and the share."""
     rng = np.random.default_rng(_SEED)
     groups = np.stack([np.asarray(dataset["label"]), np.asarray(dataset["domain"])], axis=1)
     held = np.zeros(len(dataset), dtype=bool)
@@ -164,8 +164,6 @@ def _from_hub(place: str) -> Source:
         role = next((role for role, names in _SPLIT_NAMES.items() if name in names), name)
         if role in {"train", "validation", "test"}:
             splits[role] = dataset
-    if set(splits) == {"test"} or (splits and "train" not in splits and len(splits) == 1):
-        splits = {"train": next(iter(splits.values()))}
     return _source(*_complete(_unify(splits, place)))
 
 

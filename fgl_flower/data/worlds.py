@@ -40,8 +40,8 @@ def cache_dir() -> Path:
 def load_split(kind: str, split: str, count: int, *, seed: int = 0) -> datasets.Dataset:
     """Return `count` images of a split of the world, with columns image, label, domain and caption.
 
-    Drawing takes some milliseconds an image, so the first call writes a file and later ones read it. The file's name holds
-    a digest of the world's source: another version of the world never reads it.
+    Drawing takes some milliseconds an image, so the first call writes a file and later ones read it. The file's name
+    holds a digest of the world's source: another version of the world never reads it.
 
     Parameters
     ----------

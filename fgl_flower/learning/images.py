@@ -1,7 +1,7 @@
 """Labelled images as tensors that fit in memory: decoded once, then only indexed.
 
-Decoding is the slowest part of training on small images, and worker processes cost more than they save on images that fit
-in memory: so a data set is decoded once into one block of bytes, and every epoch only indexes it.
+Decoding is the slowest part of training on small images, and worker processes cost more than they save on images that
+fit in memory: so a data set is decoded once into one block of bytes, and every epoch only indexes it.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Classifiers: a small ResNet for 32x32 images that trains fast on two cores, and the ResNets of the paper for 224x224."""
+"""Classifiers: a small ResNet for 32x32 images that trains fast on two cores, and the paper's ResNets for 224x224."""
 
 import torch
 from torch import nn
@@ -106,7 +106,7 @@ class _ResNet(nn.Module):
 
 
 def _replace_batch_norm(module: nn.Module) -> None:
-    """Put GroupNorm of 32 groups where BatchNorm stands (Wu & He, 2018): averages of its statistics mislead skewed clients."""
+    """Put GroupNorm of 32 groups (Wu & He, 2018) where BatchNorm stands: skewed clients' statistics do not average."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
             setattr(module, name, nn.GroupNorm(32, child.num_features))

@@ -1,8 +1,8 @@
 """The training loop of clients and server: SGD with momentum on augmented batches, as in the paper.
 
-A federation calls `train` thousands of times on small sets, so a call must start at once and a step must cost little more
-than its convolutions: images stay in memory (`Images`), batches are gathered and augmented as a whole, the optimiser is
-fused, and nothing waits for the device inside an epoch.
+A federation calls `train` thousands of times on small sets, so a call must start at once and a step must cost little
+more than its convolutions: images stay in memory (`Images`), batches are gathered and augmented as a whole, the
+optimiser is fused, and nothing waits for the device inside an epoch.
 """
 
 import math
@@ -158,8 +158,8 @@ class _Best:
 def _batches(count: int, batch_size: int, generator: torch.Generator) -> list[torch.Tensor]:
     """Return the positions of an epoch's batches, (n,) int64 each, in random order.
 
-    Batch normalisation cannot learn from a single sample: an image left over alone joins the batch before it, or, when it
-    is all there is, is taken twice (in two augmentations).
+    Batch normalisation cannot learn from a single sample: an image left over alone joins the batch before it, or, when
+    it is all there is, is taken twice (in two augmentations).
     """
     batches = list(torch.randperm(count, generator=generator).split(batch_size))
     if len(batches[-1]) == 1 and batch_size > 1:

@@ -122,6 +122,11 @@ class RunConfig(BaseModel):
         0, ge=0, description="Epochs of server fine-tuning on the synthetic store after each round."
     )
     fraction: float = Field(1.0, gt=0, le=1, description="Share of the clients that train in a round.")
+    max_client_examples: int = Field(
+        100_000,
+        ge=1,
+        description="A client's claim of more examples, or of more images behind a prompt, counts as this.",
+    )
 
     # Machine
     device: str = Field(

@@ -93,29 +93,39 @@ class Ledger:
             watcher.join()
             self._peak_memory = max(self._peak_memory, _resident_bytes())
 
+    @property
+    def bytes_total(self) -> int:
+        """Bytes of all messages both ways and of the one-time downloads, over all clients."""
+        return self._bytes["up"].total() + self._bytes["down"].total() + sum(self._once.values())
+
+    def result_fields(self) -> dict[str, Any]:
+        """Return the figures that ``result.json`` holds (bytes, seconds)."""
+        return {
+            "bytes_up_per_client": self._bytes["up"].total() / self.clients,
+            "bytes_down_per_client": self._bytes["down"].total() / self.clients,
+            "bytes_once_per_client": sum(self._once.values()) / self.clients,
+            "bytes_total": self.bytes_total,
+            "seconds": {name: round(seconds, 3) for name, seconds in self._seconds.items()},
+            "peak_memory_bytes": self._peak_memory,
+            "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else None,
+        }
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the accounts under the names they have in ``result.json`` (bytes, seconds)."""
+        """Return `result_fields` and bytes by round and by client."""
         up, down = self._bytes["up"], self._bytes["down"]
         once: Counter[str] = Counter()
         for (client, _), size in self._once.items():
             once[client] += size
         return {
-            "bytes_up_per_client": up.total() / self.clients,
-            "bytes_down_per_client": down.total() / self.clients,
-            "bytes_once_per_client": once.total() / self.clients,
-            "bytes_up_total": up.total(),
-            "bytes_down_total": down.total(),
-            "bytes_once_total": once.total(),
+            **self.result_fields(),
             "bytes_by_round": [
-                {"round": r, "up": self._rounds[r]["up"], "down": self._rounds[r]["down"]} for r in sorted(self._rounds)
+                {"round": number, "up": split["up"], "down": split["down"]}
+                for number, split in sorted(self._rounds.items())
             ],
             "bytes_by_client": {
                 name: {"up": up[name], "down": down[name], "once": once[name]}
                 for name in sorted(set(up) | set(down) | set(once))
             },
-            "seconds": {name: round(seconds, 3) for name, seconds in self._seconds.items()},
-            "peak_memory_bytes": self._peak_memory,
-            "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
         }
 
 

@@ -1,0 +1,205 @@
+"""What every method does alike on the server: read data, train, validate each round, test once at the end."""
+
+import random
+import time
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from fgl_flower.arrays import load_arrays, to_arrays
+from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
+from fgl_flower.data.partition import partition
+from fgl_flower.data.sources import load_source
+from fgl_flower.errors import RunError
+from fgl_flower.learning.evaluation import Evaluation, evaluate
+from fgl_flower.learning.images import Images, decode
+from fgl_flower.learning.models import build_model
+from fgl_flower.learning.training import train
+from fgl_flower.ledger import Ledger
+from fgl_flower.runs import Result, RunFolder, Sample
+from strategies.gate import Gate
+from strategies.guarded_grid import GuardedGrid
+
+SAMPLES_PER_CLASS = 3
+
+
+class Server:
+    """One run's server.
+
+    Parameters
+    ----------
+    grid : Grid
+        Leads to the clients.
+    config : RunConfig
+    folder : RunFolder
+        Receives events, samples and the result.
+    ledger : Ledger
+
+    Attributes
+    ----------
+    grid : GuardedGrid
+        The way to the clients that strategies get.
+    initial : ArrayRecord
+        The global model before any training; it depends on the seed alone.
+    validation : Images
+        Belongs to nobody; the only images on which anything is selected.
+    extra : dict
+        Further entries of the result, filled by the method.
+    """
+
+    def __init__(self, grid: Grid, config: RunConfig, folder: RunFolder, ledger: Ledger) -> None:
+        self.config = config
+        self.folder = folder
+        self.ledger = ledger
+        self.source = load_source(config)
+        self.model = build_model(config.model, len(self.source.classes), config.norm, seed=config.seed)
+        self.initial = to_arrays(self.model)
+        gate = Gate(
+            self.initial,
+            config.clients,
+            self.source.classes,
+            self.source.domains,
+            max_examples=config.max_client_examples,
+        )
+        self.grid = GuardedGrid(grid, gate, self.ledger, folder.log)
+        self.validation = decode(self.source.validation, config.image_size)
+        self.validation_accuracy: float | None = None
+        self.samples: list[Sample] = []
+        self.extra: dict[str, Any] = {}
+
+    def wait_for_clients(self, poll: float = 0.5) -> None:
+        """Wait until the expected number of clients is there: Flower starts the server before they register.
+
+        Raises
+        ------
+        RunError
+            If they are not there within ``node-timeout`` seconds.
+        """
+        deadline = time.monotonic() + self.config.node_timeout
+        while (there := len(list(self.grid.get_node_ids()))) < self.config.clients:
+            if time.monotonic() > deadline:
+                raise RunError(
+                    f"only {there} of {self.config.clients} clients came within node-timeout = "
+                    f"{self.config.node_timeout:g} s"
+                )
+            time.sleep(poll)
+
+    def federate(self, strategy: Strategy, rounds: int, *, first_round: int = 0) -> ArrayRecord:
+        """Run a strategy on the clients and return the last global model.
+
+        Parameters
+        ----------
+        strategy : Strategy
+        rounds : int
+            Flower rounds to run.
+        first_round : int
+            The number by which Flower's round 0, the model before the strategy began, goes in the run's own count: a
+            prompt round before federated training makes it -1, and a round below 0 is not reported.
+        """
+
+        def validate(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
+            # Flower's strategies sample clients by `random`: without this a run would not be repeatable.
+            random.seed(f"{self.config.seed}/{server_round}")
+            number = server_round + first_round
+            return None if number < 0 else self.validate(number, arrays)
+
+        with self.ledger.phase("rounds"):
+            result = strategy.start(
+                self.grid,
+                self.initial,
+                num_rounds=rounds,
+                timeout=self.config.round_timeout,
+                evaluate_fn=validate,
+            )
+        return result.arrays or self.initial
+
+    def validate(self, number: int, arrays: ArrayRecord) -> MetricRecord:
+        """Measure a global model on the validation split and report it as the run's round `number`."""
+        found = self._evaluate(arrays, self.validation)
+        self.validation_accuracy = found.accuracy
+        self.folder.log(
+            {
+                "event": "round",
+                "round": number,
+                "validation_accuracy": found.accuracy,
+                "bytes_total": self.ledger.bytes_total,
+            }
+        )
+        if self.config.rounds:
+            self.folder.progress("rounds", number, self.config.rounds)
+        return MetricRecord({"accuracy": found.accuracy, "loss": found.loss})
+
+    def train(self, arrays: ArrayRecord, images: Images, epochs: int, phase: str) -> ArrayRecord:
+        """Train a global model on the server's images and return the epoch that did best on validation."""
+        config = self.config
+        load_arrays(self.model, arrays)
+        with self.ledger.phase(phase):
+            train(
+                self.model,
+                images,
+                epochs=epochs,
+                batch_size=config.batch_size,
+                lr=config.server_lr,
+                momentum=config.momentum,
+                weight_decay=config.server_weight_decay,
+                seed=config.seed,
+                device=config.device,
+                precision=config.precision,
+                schedule="cosine",
+                validation=self.validation,
+                progress=lambda done, total: self.folder.progress(phase, done, total),
+            )
+        return to_arrays(self.model)
+
+    def finish(self, arrays: ArrayRecord) -> Result:
+        """Test the final model, once, and write the run's result."""
+        source, config = self.source, self.config
+        with self.ledger.phase("test"):
+            found = self._evaluate(arrays, decode(source.test, config.image_size))
+        self.folder.save_confusion(found.confusion, source.classes)
+        self.folder.save_samples(self.samples + self._validation_samples())
+        if config.method not in METHODS_WITHOUT_CLIENTS:
+            self.folder.save_partition(partition(source.private, config).counts(), source.classes)
+        measured: dict[str, Any] = {
+            "accuracy": found.accuracy,
+            "accuracy_by_class": dict(zip(source.classes, found.by_class, strict=True)),
+            "accuracy_by_domain": dict(zip(source.domains, found.by_domain, strict=True)),
+            "validation_accuracy": self.validation_accuracy,
+            "quarantined": self.grid.quarantined,
+        }
+        return Result.of(config, **{**measured, **self.extra})
+
+    def _evaluate(self, arrays: ArrayRecord, images: Images) -> Evaluation:
+        load_arrays(self.model, arrays)
+        classes, domains = len(self.source.classes), len(self.source.domains)
+        return evaluate(self.model, images, num_classes=classes, num_domains=domains, device=self.config.device)
+
+    def _validation_samples(self) -> list[Sample]:
+        captions = self.source.validation["caption"]
+        return [
+            Sample(image, "validation", label, domain, prompt=captions[i])
+            for i, image, label, domain in some_of_each_class(self.validation, self.source.classes, self.source.domains)
+        ]
+
+
+def some_of_each_class(
+    images: Images, classes: tuple[str, ...], domains: tuple[str, ...]
+) -> list[tuple[int, np.ndarray, str, str]]:
+    """Return position, (S, S, 3) pixels, class and domain of a few images of each class, in differing domains."""
+    chosen = []
+    for label, name in enumerate(classes):
+        members = (images.labels == label).nonzero().flatten().tolist()
+        seen: dict[int, int] = {}
+        for i in members:
+            seen.setdefault(int(images.domains[i]), i)
+        # Another domain for each class first, so that all of them are shown.
+        order = sorted(seen, key=lambda domain: (domain - label) % max(1, len(domains)))
+        picked = [seen[domain] for domain in order] + [i for i in members if i not in seen.values()]
+        for i in picked[:SAMPLES_PER_CLASS]:
+            domain = int(images.domains[i])
+            pixels = images.pixels[i].permute(1, 2, 0).numpy()
+            chosen.append((i, pixels, name, domains[domain] if domain >= 0 else ""))
+    return chosen

@@ -1,0 +1,71 @@
+"""The server's end of the wire: from a configuration to a finished run folder."""
+
+from collections.abc import Callable
+
+from flwr.app import ArrayRecord, Context
+from flwr.serverapp import Grid, ServerApp
+
+from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
+from fgl_flower.ledger import Ledger
+from fgl_flower.preflight import preflight
+from fgl_flower.runs import Result, RunFolder
+from strategies.centralised import centralised
+from strategies.federated import STRATEGIES
+from strategies.server import Server
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run what Flower's run config describes."""
+    config = RunConfig.parse(dict(context.run_config))
+    preflight(config)
+    engine = "ray" if type(grid).__name__ == "InMemoryGrid" else "deployment"
+    with RunFolder.create(config, command="flwr run", engine=engine) as folder:
+        serve(grid, config, folder)
+
+
+def serve(grid: Grid, config: RunConfig, folder: RunFolder) -> Result:
+    """Run the configured method on the clients behind `grid` and write everything it leaves into `folder`.
+
+    Parameters
+    ----------
+    grid : Grid
+        Flower's grid or an `InlineGrid`.
+    config : RunConfig
+    folder : RunFolder
+        Made for this run and empty.
+
+    Returns
+    -------
+    Result
+        What ``result.json`` holds.
+
+    Raises
+    ------
+    ConfigError
+        If data or a model is missing.
+    RunError
+        If clients do not come, or none gives a usable reply.
+    """
+    ledger = Ledger(config.clients)
+    with ledger.measuring():
+        server = Server(grid, config, folder, ledger)
+        if config.method not in METHODS_WITHOUT_CLIENTS:
+            server.wait_for_clients()
+        result = server.finish(_method(config.method)(server))
+    result = result.model_copy(update=ledger.result_fields())
+    folder.save_ledger(ledger.to_dict())
+    folder.finish(result, server.model.state_dict())
+    return result
+
+
+def _method(name: str) -> Callable[[Server], ArrayRecord]:
+    if name == "centralised":
+        return centralised
+    if name == "fgl":
+        from strategies.generative import fgl  # diffusers takes seconds to import: only those who draw pay
+
+        return fgl
+    return lambda server: server.federate(STRATEGIES[name](server.config), server.config.rounds)

@@ -41,7 +41,7 @@ th { color: var(--soft); font-weight: 550; font-size: 13px; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 tr:last-child td { border-bottom: 0; }
 tr.best td { font-weight: 650; }
-td.name { white-space: nowrap; }
+td.name, .figures td, .figures th { white-space: nowrap; }
 td.text, th.text { text-align: left; overflow-wrap: anywhere; }
 .dot { display: inline-block; width: 10px; height: 10px; border-radius: 3px; background: var(--c); margin-right: 8px; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: 13px; color: var(--soft); margin: 0 0 12px; }
@@ -60,11 +60,11 @@ td.text, th.text { text-align: left; overflow-wrap: anywhere; }
 @media (prefers-color-scheme: dark) { .confusion td.high { color: #10100f; } }
 .confusion tr > th:first-child { text-align: right; padding-right: 8px; white-space: nowrap; }
 .confusion thead th div { writing-mode: vertical-rl; transform: rotate(180deg); margin: 0 auto; padding-top: 6px; }
-.samples { display: grid; grid-template-columns: 92px 1.7fr 1fr; gap: 12px 18px; align-items: start; }
+.samples { display: grid; grid-template-columns: 76px 1fr 1fr; gap: 12px 22px; align-items: start; }
 .samples > .head { color: var(--soft); font-size: 13px; }
 .samples > .rule { grid-column: 1 / -1; border-top: 1px solid var(--line); }
 .samples > .class { font-weight: 600; padding-top: 4px; }
-.images { display: grid; grid-template-columns: repeat(auto-fill, minmax(76px, 1fr)); gap: 10px; }
+.images { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: 8px; }
 figure { margin: 0; min-width: 0; }
 figure img { width: 100%; max-width: 96px; aspect-ratio: 1; image-rendering: pixelated; border-radius: 6px;
   display: block; border: 1px solid var(--line); }
@@ -83,10 +83,11 @@ summary { cursor: pointer; color: var(--soft); font-size: 14px; }
   .samples { grid-template-columns: minmax(0, 1fr); }
   .samples > .head { display: none; }
   .only-phone { display: block; }
-  .samples .images { grid-template-columns: repeat(auto-fill, minmax(64px, 1fr)); }
+  .samples .images { grid-template-columns: repeat(auto-fill, minmax(72px, 1fr)); }
   .confusion td { min-width: 21px; height: 24px; font-size: 10.5px; }
   .confusion th { font-size: 10.5px; }
   .bars { gap: 10px; }
+  .plot text { font-size: 15px; }
 }
 @media print { .card { break-inside: avoid; } }
 """

@@ -17,7 +17,7 @@ PAGE = """<!doctype html>
 {% macro legend() %}{% if runs|length > 1 %}<div class="legend">{% for run in runs %}
 <span><span class="dot" style="--c:var(--s{{ run.colour }})"></span>{{ run.name }}</span>{% endfor %}</div>
 {% endif %}{% endmacro %}
-{% macro bars(groups) %}{{ legend() }}<div class="bars">{% for group in groups %}
+{% macro bars(groups) %}<div class="bars">{% for group in groups %}
 <div>{{ group.name }}</div><div class="row">{% for bar in group.bars %}
 <div class="bar" style="--c:var(--s{{ bar.colour }});--v:{{ bar.share }}"><i></i><span>{{ bar.text }}</span></div>
 {% endfor %}
@@ -42,16 +42,15 @@ PAGE = """<!doctype html>
 <h2>Figures</h2>
 <p class="note">Accuracy on the test split, on which nothing was selected. Bytes are those of the messages as
 serialised.</p>
-<div class="card scroll"><table>
-<thead><tr><th>run</th><th>method</th><th>rounds</th><th>test accuracy</th><th>validation</th><th>images drawn</th>
-<th>up per client</th><th>down per client</th><th>once per client</th><th>total</th><th>time</th></tr></thead>
+<div class="card scroll figures"><table>
+<thead><tr><th>run</th><th>test accuracy</th><th>up per client</th><th>images drawn</th><th>rounds</th><th>time</th>
+<th>validation</th><th>down per client</th><th>once per client</th><th>total bytes</th></tr></thead>
 <tbody>{% for run in runs %}<tr{% if run.best %} class="best"{% endif %}>
-<td class="name"><span class="dot" style="--c:var(--s{{ run.colour }})"></span>{{ run.name }}</td>
-<td>{{ run.result.method }}</td><td>{{ run.result.rounds }}</td><td>{{ run.result.accuracy|percent }}</td>
-<td>{{ run.result.validation_accuracy|percent }}</td><td>{{ "{:,}".format(run.result.synthetic_images) }}</td>
-<td>{{ run.result.bytes_up_per_client|bytes }}</td><td>{{ run.result.bytes_down_per_client|bytes }}</td>
-<td>{{ run.result.bytes_once_per_client|bytes }}</td><td>{{ run.result.bytes_total|bytes }}</td>
-<td>{{ run.seconds|seconds }}</td></tr>{% endfor %}</tbody>
+<td><span class="dot" style="--c:var(--s{{ run.colour }})"></span>{{ run.name }}</td>
+<td>{{ run.result.accuracy|percent }}</td><td>{{ run.result.bytes_up_per_client|bytes }}</td>
+<td>{{ "{:,}".format(run.result.synthetic_images) }}</td><td>{{ run.result.rounds }}</td><td>{{ run.seconds|seconds }}</td>
+<td>{{ run.result.validation_accuracy|percent }}</td><td>{{ run.result.bytes_down_per_client|bytes }}</td>
+<td>{{ run.result.bytes_once_per_client|bytes }}</td><td>{{ run.result.bytes_total|bytes }}</td></tr>{% endfor %}</tbody>
 </table></div>
 
 {% if runs|length > 1 %}<div class="two" style="margin-top:14px">
@@ -62,8 +61,8 @@ serialised.</p>
 {% if by_domain or by_class %}
 <h2>Where it is right</h2>
 <div class="two">
-{% if by_domain %}<div class="card"><h3>Test accuracy by style</h3>{{ bars(by_domain) }}</div>{% endif %}
-{% if by_class %}<div class="card"><h3>Test accuracy by class</h3>{{ bars(by_class) }}</div>{% endif %}
+{% if by_domain %}<div class="card"><h3>Test accuracy by style</h3>{{ legend() }}{{ bars(by_domain) }}</div>{% endif %}
+{% if by_class %}<div class="card"><h3>Test accuracy by class</h3>{{ legend() }}{{ bars(by_class) }}</div>{% endif %}
 </div>{% endif %}
 
 {% if over_rounds %}

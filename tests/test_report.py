@@ -1,0 +1,130 @@
+"""The page: self-contained, escaped, complete for one run and for several, whatever the runs left out."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fgl_flower.config import RunConfig
+from fgl_flower.report.charts import Curve, line_chart
+from fgl_flower.report.page import write_report
+from fgl_flower.report.partition_plot import partition_plot
+from fgl_flower.report.words import human_bytes, human_seconds, percent
+from fgl_flower.runs import RunFolder
+from tests.made_runs import made_run
+
+HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
+VOID = {"meta", "img", "br", "line", "circle", "polyline", "path", "use", "stop", "rect"}
+
+
+class Page(HTMLParser):
+    """Collects tags and attributes and checks that tags close in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    return [
+        made_run(folder, "fgl", prompt=HOSTILE),
+        made_run(folder, "fedavg", rounds=5, quarantined={HOSTILE: HOSTILE}),
+        made_run(folder, "centralised"),
+    ]
+
+
+def test_what_clients_sent_is_escaped(runs: list[Path]) -> None:
+    text = write_report(runs, runs[0].parent / "compare.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    assert "script" not in page.tags
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert "&lt;script&gt;alert(" in text
+
+
+@pytest.mark.parametrize("chosen", [slice(0, 1), slice(1, 2), slice(2, 3), slice(0, 3)])
+def test_nothing_is_loaded_from_elsewhere(runs: list[Path], tmp_path: Path, chosen: slice) -> None:
+    text = write_report(runs[chosen], tmp_path / "page.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    assert not {"link", "iframe", "object", "base"} & set(page.tags)
+    sources = [value for name, value in page.attributes if name in {"src", "srcset", "href", "xlink:href"}]
+    assert all(value.startswith(("data:image/png;base64,", "#")) for value in sources)
+    assert re.search(r"url\((?!#)", text) is None
+    assert "default-src 'none'" in text
+
+
+def test_the_page_shows_what_a_run_left(runs: list[Path]) -> None:
+    text = (runs[0] / "report.html").read_text(encoding="utf-8")
+    for part in ("83.0 %", "812 B", "2,400", "1 min 25 s", "sketch", "triangle", "fgl run fgl.toml", "miniature-fast"):
+        assert part in text, part
+    assert text.count("data:image/png") == 120  # ten classes, six drawn and six real
+    assert "No client was quarantined" in text
+    assert "Accuracy over rounds" not in text
+    assert "Accuracy over rounds" in (runs[1] / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_failed_run_has_a_page_with_the_reason(tmp_path: Path) -> None:
+    folder = RunFolder.create(RunConfig.parse({"runs-dir": str(tmp_path)}))
+    folder.fail("no client answered <b>")
+    text = write_report([folder.path]).read_text(encoding="utf-8")
+    assert "no client answered &lt;b&gt;" in text
+
+
+def test_curves_are_placed_by_value() -> None:
+    """A chart of 480 x 280 with margins left 46, right 14, top 12, bottom 40: x spans 420, y spans 228."""
+    chart = line_chart([Curve("a", 0, ((0, 0.0), (10, 1.0)))], x_label="rounds")
+    assert 'points="46.0,240.0 466.0,12.0"' in chart
+    logarithmic = line_chart([Curve("a", 0, ((10, 0.5), (1000, 0.5)))], x_label="bytes", log_x=True)
+    assert 'points="46.0,126.0 466.0,126.0"' in logarithmic
+
+
+def test_curves_survive_what_runs_produce() -> None:
+    assert line_chart([], x_label="rounds") == ""
+    assert line_chart([Curve("a", 0, ((0, float("nan")),))], x_label="rounds") == ""
+    assert "<circle" in line_chart([Curve("a", 0, ((0, 0.5),))], x_label="rounds")
+    assert "&lt;b&gt;" in line_chart([Curve("<b>", 0, ((1, 0.5), (2, 0.5)))], x_label="bytes", log_x=True)
+    assert line_chart([Curve("a", 0, ((0, 0.5),))], x_label="bytes", log_x=True) == ""
+
+
+def test_the_partition_plot_has_a_bar_a_client_and_follows_the_colour_scheme() -> None:
+    svg = partition_plot(np.array([[3, 0], [0, 0], [1, 4]]), ["<i>star", "ring"])
+    assert "&lt;i&gt;star" in svg
+    assert "var(--soft)" in svg
+    assert "#010203" not in svg
+    assert partition_plot(np.zeros((3, 2), int), ["a", "b"]) == ""
+    assert partition_plot(np.ones((500, 2), int), ["a", "b"], clients=20).count("<svg") == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0 B"), (812, "812 B"), (999, "999 B"), (1000, "1 kB"), (42_700_000, "42.7 MB"), (3.2e9, "3.2 GB")],
+)
+def test_bytes_as_people_read_them(value: float, text: str) -> None:
+    assert human_bytes(value) == text
+
+
+def test_durations_and_shares_as_people_read_them() -> None:
+    assert [human_seconds(s) for s in (4.21, 59.99, 200, 7500)] == ["4.2 s", "60.0 s", "3 min 20 s", "2 h 5 min"]
+    assert [percent(share) for share in (None, 0, 0.8349, 1)] == ["–", "0.0 %", "83.5 %", "100.0 %"]

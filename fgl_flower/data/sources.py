@@ -54,7 +54,7 @@ def load_source(config: RunConfig) -> Source:
     - `hub:ID`: a data set of the Hugging Face hub, or a local folder that `datasets.load_dataset` opens (parquet, ...).
     - `folder:PATH`: a folder an image class, inside `train`, `validation` and `test` folders or at the top.
     - `domainnet:PATH`: DomainNet (Peng et al., 2019), the ten classes of the paper, from `{domain}_{train,test}.txt`.
-    - `imagenet-nette|fruit|yellow|squawk|100:PATH`: the paper's subsets of ImageNet-1k, class folders in `train`, `val`.
+    - `imagenet-nette|fruit|yellow|squawk|100:PATH`: the paper's subsets of ImageNet-1k, folders `train` and `val`.
 
     Raises
     ------

@@ -91,13 +91,12 @@ class _ResNet(nn.Module):
     def __init__(self, name: str, norm: str) -> None:
         super().__init__()
         deep = name == "resnet-50"
+        widths = [256, 512, 1024, 2048] if deep else [64, 128, 256, 512]
         config = ResNetConfig(
-            depths=list(_DEPTHS[name]),
-            hidden_sizes=[256, 512, 1024, 2048] if deep else [64, 128, 256, 512],
-            layer_type="bottleneck" if deep else "basic",
+            depths=list(_DEPTHS[name]), hidden_sizes=widths, layer_type="bottleneck" if deep else "basic"
         )
         self.net = ResNetModel(config)
-        self.width = config.hidden_sizes[-1]
+        self.width = widths[-1]
         if norm == "group":
             _replace_batch_norm(self.net)
 

@@ -46,6 +46,8 @@ class Ledger:
         self._rounds: dict[int, Counter[str]] = defaultdict(Counter)
         self._once: dict[tuple[str, str], int] = {}
         self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._phases: list[str] = []
+        self._since = 0.0
         self._peak_memory = 0
 
     def count(self, direction: Direction, client: str, size: int, server_round: int) -> None:
@@ -59,16 +61,24 @@ class Ledger:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Add the seconds spent inside to the phase `name`; a phase inside another counts in both."""
-        start = time.perf_counter()
+        """Add the seconds spent inside to the phase `name`; a phase inside another stops the outer one's clock."""
+        self._charge()
+        self._phases.append(name)
         try:
             yield
         finally:
-            self._seconds[name] += time.perf_counter() - start
+            self._charge()
+            self._phases.pop()
+
+    def _charge(self) -> None:
+        now = time.perf_counter()
+        if self._phases:
+            self._seconds[self._phases[-1]] += now - self._since
+        self._since = now
 
     @contextmanager
     def measuring(self, interval: float = 1.0) -> Iterator[None]:
-        """Time the whole (phase ``total``) and sample memory every `interval` seconds meanwhile.
+        """Time the whole (``total``) and sample memory every `interval` seconds meanwhile.
 
         Sampled, not asked of the kernel: the kernel's own peak never falls, so a second run in one process would
         inherit the first one's. Spikes shorter than the interval can be missed.
@@ -85,10 +95,11 @@ class Ledger:
 
         watcher = threading.Thread(target=watch, name="ledger-memory", daemon=True)
         watcher.start()
+        start = time.perf_counter()
         try:
-            with self.phase("total"):
-                yield
+            yield
         finally:
+            self._seconds["total"] += time.perf_counter() - start
             done.set()
             watcher.join()
             self._peak_memory = max(self._peak_memory, _resident_bytes())

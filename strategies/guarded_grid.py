@@ -102,7 +102,8 @@ class GuardedGrid(Grid):
         sent = self._open(messages)
         if not sent:
             return []
-        replies = list(self.inner.send_and_receive(sent, timeout=timeout))
+        with self.ledger.phase("clients"):
+            replies = list(self.inner.send_and_receive(sent, timeout=timeout))
         answered = {reply.metadata.src_node_id for reply in replies}
         for message in sent:
             if (node := message.metadata.dst_node_id) not in answered:

@@ -106,19 +106,15 @@ class Server:
             number = server_round + first_round
             return None if number < 0 else self.validate(number, arrays)
 
-        with self.ledger.phase("rounds"):
-            result = strategy.start(
-                self.grid,
-                self.initial,
-                num_rounds=rounds,
-                timeout=self.config.round_timeout,
-                evaluate_fn=validate,
-            )
+        result = strategy.start(
+            self.grid, self.initial, num_rounds=rounds, timeout=self.config.round_timeout, evaluate_fn=validate
+        )
         return result.arrays or self.initial
 
     def validate(self, number: int, arrays: ArrayRecord) -> MetricRecord:
         """Measure a global model on the validation split and report it as the run's round `number`."""
-        found = self._evaluate(arrays, self.validation)
+        with self.ledger.phase("validation"):
+            found = self._evaluate(arrays, self.validation)
         self.validation_accuracy = found.accuracy
         self.folder.log(
             {

@@ -19,3 +19,7 @@ class ModelError(ConfigError):
 
 class RunError(RuntimeError):
     """A run failed after it began; the message says why, its folder is marked failed."""
+
+
+class StoreError(RunError):
+    """The synthetic store cannot be read or written; the message says what to do."""

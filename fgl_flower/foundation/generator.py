@@ -1,0 +1,261 @@
+"""Any diffusers text-to-image pipeline, by hub id or folder, with the identity the synthetic store files it under."""
+
+import contextlib
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from fgl_flower.errors import ModelError
+from fgl_flower.foundation.miniature import NAMES, weights_dir
+
+if TYPE_CHECKING:
+    import torch
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+# What a checkpoint without fgl.json gets: the settings of FGL (Zhang et al., arXiv 2306.16064).
+DEFAULT_STEPS = 50
+DEFAULT_GUIDANCE = 2.0
+
+
+@dataclass(frozen=True)
+class GeneratorCard:
+    """What identifies a generator, known without loading its weights into memory.
+
+    Attributes
+    ----------
+    id : str
+        Hub id, the name of a shipped miniature, or the name of a local folder.
+    revision : str
+        Commit of a hub id; "sha256:..." over the files of a folder, so that retrained weights are another generator.
+    pipeline : str
+        diffusers' pipeline class.
+    scheduler : str
+        diffusers' scheduler class the checkpoint names.
+    steps : int
+        Denoising steps by default.
+    guidance : float
+        Guidance scale by default; 1 is none.
+    size : int
+        Side of the drawn image, in pixels, by default.
+    folder : Path
+        Where the checkpoint lies on this machine.
+    base : Path, optional
+        Folder that holds the components this one leaves out.
+    """
+
+    id: str
+    revision: str
+    pipeline: str
+    scheduler: str
+    steps: int
+    guidance: float
+    size: int
+    folder: Path
+    base: Path | None = None
+
+
+def inspect(model_id: str, revision: str = "") -> GeneratorCard:
+    """Describe a generator without loading it; a hub id that is not cached is downloaded.
+
+    Parameters
+    ----------
+    model_id : str
+        Hub id, path of a folder written by `save_pretrained`, or 'miniature' / 'miniature-fast'.
+    revision : str
+        Hub revision (branch, tag or commit); empty: the default branch. Ignored for folders.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model or it is not a diffusers pipeline.
+    """
+    local = model_id in NAMES or Path(model_id).expanduser().is_dir()
+    if local:
+        folder = weights_dir(model_id) if model_id in NAMES else Path(model_id).expanduser().resolve()
+        name, commit = (model_id if model_id in NAMES else folder.name), ""
+    else:
+        folder = _download(model_id, revision)
+        name, commit = model_id, folder.name
+    own = _read_json(folder / "fgl.json")
+    base = (folder / own["base"]).resolve() if "base" in own else None
+    index = _read_json(folder / "model_index.json") or (_read_json(base / "model_index.json") if base else {})
+    if "_class_name" not in index:
+        raise ModelError(f"{model_id!r} is not a diffusers pipeline: {folder} holds no model_index.json")
+    folders = (folder, base) if base else (folder,)
+    scheduler = _component_config(folders, "scheduler", "scheduler_config.json")
+    return GeneratorCard(
+        id=name,
+        revision=commit or _digest(folders),
+        pipeline=index["_class_name"],
+        scheduler=scheduler.get("_class_name", ""),
+        steps=int(own.get("steps", DEFAULT_STEPS)),
+        guidance=float(own.get("guidance", DEFAULT_GUIDANCE)),
+        size=int(own.get("size", 0)) or _default_size(folders),
+        folder=folder,
+        base=base,
+    )
+
+
+def check_generator(model_id: str, revision: str = "") -> None:
+    """Make sure that a generator is there, before anything else is done.
+
+    Raises
+    ------
+    ModelError
+        As `inspect`.
+    """
+    inspect(model_id, revision)
+
+
+class Generator:
+    """A loaded pipeline on its device.
+
+    Attributes
+    ----------
+    card : GeneratorCard
+    pipeline : diffusers.DiffusionPipeline
+        Frozen, in evaluation mode.
+    device : torch.device
+    precision : str
+        One of `PRECISIONS`.
+    """
+
+    def __init__(self, card: GeneratorCard, pipeline: Any, device: "torch.device", precision: str) -> None:
+        self.card = card
+        self.pipeline = pipeline
+        self.device = device
+        self.precision = precision
+
+    @classmethod
+    def load(cls, model_id: str, revision: str = "", device: str = "auto", precision: str = "auto") -> Self:
+        """Load a generator; see `inspect` for ids.
+
+        Parameters
+        ----------
+        model_id, revision : str
+            As for `inspect`.
+        device : str
+            'auto', 'cpu', 'mps', 'cuda' or 'cuda:N'.
+        precision : str
+            'auto' or one of `PRECISIONS`; see `resolve_precision`.
+
+        Raises
+        ------
+        ModelError
+            If the checkpoint is missing or cannot be loaded.
+        """
+        import torch
+
+        card = inspect(model_id, revision)
+        target = resolve_device(device)
+        precision = resolve_precision(precision, target)
+        try:
+            pipeline = _load_pipeline(card, getattr(torch, precision))
+        except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+            raise ModelError(f"cannot load the generator {model_id!r}: {str(error).splitlines()[0]}") from error
+        pipeline.set_progress_bar_config(disable=True)
+        for component in pipeline.components.values():
+            if isinstance(component, torch.nn.Module):
+                component.eval().requires_grad_(False)
+        return cls(card, pipeline.to(target), target, precision)
+
+
+def resolve_device(device: str) -> "torch.device":
+    """Return the torch device of a device setting; 'auto' takes CUDA, then MPS, then the CPU."""
+    import torch
+
+    if device != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def resolve_precision(precision: str, device: "torch.device") -> str:
+    """Return the precision of a setting; 'auto' takes bfloat16 where the hardware multiplies it, else float32.
+
+    On a CPU that means AVX512-BF16 or AMX: elsewhere bfloat16 is emulated and slower than float32.
+    """
+    import torch
+
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    if device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        return "bfloat16"
+    return "float32"
+
+
+def _load_pipeline(card: GeneratorCard, dtype: "torch.dtype") -> Any:
+    import diffusers
+    from diffusers.utils import logging
+
+    logging.set_verbosity_error()
+    options: dict[str, Any] = {"torch_dtype": dtype, "local_files_only": True}
+    root = card.base or card.folder
+    index = _read_json(root / "model_index.json")
+    if "safety_checker" in index:  # it blackens images, and the fast loop never asks it
+        options |= {"safety_checker": None, "requires_safety_checker": False}
+    if card.base:  # this folder's components win over those of the base
+        for name, (library, class_name) in ((k, v) for k, v in index.items() if isinstance(v, list)):
+            if (card.folder / name).is_dir():
+                module = diffusers if library == "diffusers" else __import__(library)
+                config = card.folder / name / "scheduler_config.json"
+                kind = _read_json(config).get("_class_name", class_name)
+                extra = {} if config.exists() else {"torch_dtype": dtype}
+                options[name] = getattr(module, kind).from_pretrained(card.folder / name, **extra)
+    return diffusers.DiffusionPipeline.from_pretrained(root, **options)
+
+
+def _download(model_id: str, revision: str) -> Path:
+    """Return the snapshot folder of a hub id; its name is the commit."""
+    import diffusers
+
+    options: dict[str, Any] = {"revision": revision} if revision else {}
+    try:
+        with contextlib.suppress(OSError, ValueError):
+            return Path(diffusers.DiffusionPipeline.download(model_id, local_files_only=True, **options))
+        return Path(diffusers.DiffusionPipeline.download(model_id, **options))
+    except Exception as error:  # the hub client raises a dozen unrelated types
+        where = f"{model_id!r}" + (f" at revision {revision!r}" if revision else "")
+        raise ModelError(f"no generator {where}: neither a folder, nor cached, nor to be had from the hub") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ModelError(f"{path} is not valid JSON: {error}") from None
+
+
+def _component_config(folders: tuple[Path, ...], component: str, file: str = "config.json") -> dict[str, Any]:
+    for folder in folders:
+        if config := _read_json(folder / component / file):
+            return config
+    return {}
+
+
+def _default_size(folders: tuple[Path, ...]) -> int:
+    """Return the side a Stable Diffusion checkpoint was trained at: latent side times the VAE's scale."""
+    denoiser = _component_config(folders, "unet") or _component_config(folders, "transformer")
+    blocks = _component_config(folders, "vae").get("block_out_channels", ())
+    side = denoiser.get("sample_size", 64)
+    return int(side if isinstance(side, int) else side[0]) * 2 ** max(len(blocks) - 1, 0)
+
+
+def _digest(folders: tuple[Path, ...]) -> str:
+    """Return a hash over names and bytes of the files that decide what a folder's pipeline draws."""
+    total = hashlib.sha256()
+    for folder in folders:
+        paths = (p for p in folder.rglob("*") if p.suffix in {".json", ".safetensors", ".txt"} and p.name != "fgl.json")
+        for path in sorted(paths):
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            total.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+    return f"sha256:{total.hexdigest()[:32]}"

@@ -12,7 +12,7 @@ from rich.table import Table
 from experiments.terminal import console, progress_bars, quiet, run_table, told_in_a_sentence
 from fgl_flower.config import RunConfig, describe_keys
 from fgl_flower.errors import ConfigError
-from fgl_flower.runs import Run, read_run
+from fgl_flower.runs import Run, default_name, read_run
 
 # torch, Flower and matplotlib are imported inside the commands that need them, so that `fgl --help` answers at once.
 
@@ -101,10 +101,11 @@ def compare(
         configs = [load(file, set_, runs_dir) for file in files]
         runs = [None if again else _finished(config) for config in configs]
         if not all(runs):
-            from fgl_flower.preflight import preflight
+            with console.status("looking for data and models"):
+                from fgl_flower.preflight import preflight
 
-            for config in configs:  # all of them before the first one starts
-                preflight(config)
+                for config in configs:  # all of them before the first one starts
+                    preflight(config)
         done = [
             _reuse(found) if found else _execute(config, engine) for config, found in zip(configs, runs, strict=True)
         ]
@@ -180,8 +181,8 @@ def _value(text: str) -> Any:
 
 
 def _execute(config: RunConfig, engine: Literal["inline", "ray"]) -> Run:
-    from experiments.runner import run as run_once
-    from fgl_flower.runs import default_name
+    with console.status("loading torch and Flower"):
+        from experiments.runner import run as run_once
 
     with progress_bars(config.name or default_name(config)) as watch:
         path = run_once(config, engine=engine, command=shlex.join(["fgl", *sys.argv[1:]]), watch=watch)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -20,7 +21,7 @@ from rich.progress import (
 from rich.table import Table
 
 from fgl_flower.errors import ConfigError
-from fgl_flower.report.words import human_bytes
+from fgl_flower.report.words import human_bytes, human_seconds, percent
 from fgl_flower.runs import Run
 
 console = Console()
@@ -89,29 +90,27 @@ def progress_bars(title: str) -> Iterator[Callable[[str, int, int], None]]:
         yield watch
 
 
-def run_table(runs: Sequence[Run], title: str = "") -> Table:
-    """Return the figures of finished runs, one a row."""
-    table = Table(title=title or None, title_justify="left")
-    table.add_column("run")
-    table.add_column("method")
-    for heading in ("rounds", "test accuracy", "validation", "images drawn", "up / client", "total bytes", "seconds"):
-        table.add_column(heading, justify="right")
+def run_table(runs: Sequence[Run]) -> Table:
+    """Return the figures of runs, one a row: accuracy on test and validation, images drawn, bytes, wall time."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("run", no_wrap=True)
+    for heading in ("test", "valid.", "rounds", "drawn", "up/client", "all bytes", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
     best = max((run.result.accuracy for run in runs if run.result), default=0.0)
     for run in runs:
         result = run.result
         if result is None:
-            table.add_row(run.name, run.config.method, "", f"{run.state}: {run.reason}", style="red")
+            table.add_row(run.name, run.state, style="red")
             continue
         table.add_row(
             run.name,
-            result.method,
+            percent(result.accuracy),
+            percent(result.validation_accuracy),
             str(result.rounds),
-            f"{result.accuracy:.1%}",
-            "" if result.validation_accuracy is None else f"{result.validation_accuracy:.1%}",
             f"{result.synthetic_images:,}",
             human_bytes(result.bytes_up_per_client),
             human_bytes(result.bytes_total),
-            f"{result.seconds.get('total', sum(result.seconds.values())):.1f}",
+            human_seconds(result.seconds.get("total", sum(result.seconds.values()))),
             style="bold" if result.accuracy == best and len(runs) > 1 else None,
         )
     return table

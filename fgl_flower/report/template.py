@@ -48,9 +48,11 @@ serialised.</p>
 <tbody>{% for run in runs %}<tr{% if run.best %} class="best"{% endif %}>
 <td><span class="dot" style="--c:var(--s{{ run.colour }})"></span>{{ run.name }}</td>
 <td>{{ run.result.accuracy|percent }}</td><td>{{ run.result.bytes_up_per_client|bytes }}</td>
-<td>{{ "{:,}".format(run.result.synthetic_images) }}</td><td>{{ run.result.rounds }}</td><td>{{ run.seconds|seconds }}</td>
+<td>{{ "{:,}".format(run.result.synthetic_images) }}</td><td>{{ run.result.rounds }}</td>
+<td>{{ run.seconds|seconds }}</td>
 <td>{{ run.result.validation_accuracy|percent }}</td><td>{{ run.result.bytes_down_per_client|bytes }}</td>
-<td>{{ run.result.bytes_once_per_client|bytes }}</td><td>{{ run.result.bytes_total|bytes }}</td></tr>{% endfor %}</tbody>
+<td>{{ run.result.bytes_once_per_client|bytes }}</td><td>{{ run.result.bytes_total|bytes }}</td></tr>
+{% endfor %}</tbody>
 </table></div>
 
 {% if runs|length > 1 %}<div class="two" style="margin-top:14px">

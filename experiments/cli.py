@@ -183,7 +183,9 @@ def _value(text: str) -> Any:
 def _execute(config: RunConfig, engine: Literal["inline", "ray"]) -> Run:
     with console.status("loading torch and Flower"):
         from experiments.runner import run as run_once
+        from fgl_flower.preflight import preflight
 
+        preflight(config)
     with progress_bars(config.name or default_name(config)) as watch:
         path = run_once(config, engine=engine, command=shlex.join(["fgl", *sys.argv[1:]]), watch=watch)
     return read_run(path)

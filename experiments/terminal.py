@@ -92,7 +92,7 @@ def progress_bars(title: str) -> Iterator[Callable[[str, int, int], None]]:
 
 def run_table(runs: Sequence[Run]) -> Table:
     """Return the figures of runs, one a row: accuracy on test and validation, images drawn, bytes, wall time."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("run", no_wrap=True)
     for heading in ("test", "valid.", "rounds", "drawn", "up/client", "all bytes", "time"):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -128,8 +128,12 @@ class Server:
             self.folder.progress("rounds", number, self.config.rounds)
         return MetricRecord({"accuracy": found.accuracy, "loss": found.loss})
 
-    def train(self, arrays: ArrayRecord, images: Images, epochs: int, phase: str) -> ArrayRecord:
-        """Train a global model on the server's images and return the epoch that did best on validation."""
+    def train(self, arrays: ArrayRecord, images: Images, epochs: int, phase: str, server_round: int = 0) -> ArrayRecord:
+        """Train a global model on the server's images and return the epoch that did best on validation.
+
+        `phase` names it in the ledger and in the progress; the order of images differs from one `server_round` to the
+        next.
+        """
         config = self.config
         load_arrays(self.model, arrays)
         with self.ledger.phase(phase):
@@ -141,7 +145,7 @@ class Server:
                 lr=config.server_lr,
                 momentum=config.momentum,
                 weight_decay=config.server_weight_decay,
-                seed=config.seed,
+                seed=config.seed + server_round,
                 device=config.device,
                 precision=config.precision,
                 schedule="cosine",

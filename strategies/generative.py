@@ -1,0 +1,115 @@
+"""Federated Generative Learning on this server: from payloads to a plan, to images, to the global model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from flwr.app import ArrayRecord
+
+from fgl_flower.errors import RunError
+from fgl_flower.learning.images import Images
+from fgl_flower.payload import Prompt, PromptPayload, merge
+from fgl_flower.runs import Sample
+from fgl_flower.synthesis.engine import engine_for
+from fgl_flower.synthesis.plan import SynthesisPlan, make_plan, settings_for
+from fgl_flower.synthesis.store import SyntheticStore
+from strategies.federated import STRATEGIES
+from strategies.fgl import FGL
+from strategies.server import Server, some_of_each_class
+
+
+def fgl(server: Server) -> ArrayRecord:
+    """Run the prompt round and the configured number of federated rounds; return the last global model."""
+    config, synthesis = server.config, Synthesis(server)
+    strategy = FGL(
+        STRATEGIES[config.wrapped](config),
+        synthesis.learn,
+        synthesis.fine_tune if config.fine_tune_epochs else None,
+        classes=server.source.classes,
+        domains=server.source.domains,
+    )
+    return server.federate(strategy, 1 + config.rounds, first_round=-1)
+
+
+class Synthesis:
+    """Draws the training set that the clients described, and trains on it.
+
+    Parameters
+    ----------
+    server : Server
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.images: Images | None = None
+
+    def learn(self, payloads: Sequence[PromptPayload]) -> ArrayRecord:
+        """Return the global model trained, from its initialisation, on images drawn for these payloads.
+
+        Raises
+        ------
+        RunError
+            If no payload holds a prompt.
+        """
+        server = self.server
+        with server.ledger.phase("synthesis"):
+            plan = self._plan(payloads)
+            self.images = self._draw(plan)
+        self._keep_samples(plan, payloads)
+        return server.train(server.initial, self.images, server.config.server_epochs, "server-training")
+
+    def fine_tune(self, server_round: int, arrays: ArrayRecord) -> ArrayRecord:
+        """Return an aggregated model after some more epochs on the synthetic images."""
+        if self.images is None:
+            raise RuntimeError("fine-tuning comes after the prompt round")
+        epochs = self.server.config.fine_tune_epochs
+        return self.server.train(arrays, self.images, epochs, "fine-tuning", server_round)
+
+    def _plan(self, payloads: Sequence[PromptPayload]) -> SynthesisPlan:
+        config = self.server.config
+        if config.prompt_level == "names":  # the control: what could be drawn had nobody sent anything
+            prompts = tuple(
+                Prompt(config.class_template.format(**{"class": name, "style": ""}), name)
+                for name in self.server.source.classes
+            )
+        else:
+            prompts = merge(payloads, clip=config.max_client_examples)
+        if not prompts:
+            raise RunError("no client sent a prompt: there is nothing to draw")
+        return make_plan(prompts, config.images_per_class, settings_for(config), config.seed)
+
+    def _draw(self, plan: SynthesisPlan) -> Images:
+        server, config = self.server, self.server.config
+        store = SyntheticStore(Path(config.store_dir or Path(config.runs_dir) / "store").expanduser())
+        report = engine_for(config).fill(
+            plan, store, progress=lambda done, total: server.folder.progress("synthesis", done, total)
+        )
+        server.folder.log(
+            {
+                "event": "synthesis",
+                "planned": report.planned,
+                "reused": report.reused,
+                "drawn": report.drawn,
+                "images_per_second": report.images_per_second,
+            }
+        )
+        server.extra |= {
+            "synthetic_images": len(plan),
+            "synthetic_digest": store.digest(plan),
+            "models": [
+                {"role": "generator", "id": plan.settings.generator, "revision": plan.settings.revision},
+            ],
+        }
+        return store.images(plan, config.image_size, server.source.classes, server.source.domains)
+
+    def _keep_samples(self, plan: SynthesisPlan, payloads: Sequence[PromptPayload]) -> None:
+        senders: dict[tuple[str, str], set[int]] = {}
+        for payload in payloads:
+            for prompt in payload.prompts:
+                senders.setdefault((prompt.text, prompt.label), set()).add(payload.partition)
+        source = self.server.source
+        assert self.images is not None
+        for i, pixels, label, domain in some_of_each_class(self.images, source.classes, source.domains):
+            text = plan.images[i].prompt
+            who = senders.get((text, label), set())
+            client = str(next(iter(who))) if len(who) == 1 else ""
+            self.server.samples.append(Sample(pixels, "synthetic", label, domain, prompt=text, client=client))

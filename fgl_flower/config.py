@@ -19,8 +19,8 @@ __all__ = ["METHODS_WITHOUT_CLIENTS", "ConfigError", "RunConfig", "describe_keys
 
 METHODS_WITHOUT_CLIENTS = frozenset({"centralised"})
 
-Method = Literal["fgl", "fedavg", "centralised"]
-Wrapped = Literal["fedavg"]
+Method = Literal["fgl", "fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "moon", "local", "centralised"]
+Wrapped = Literal["fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "moon"]
 
 
 def _kebab(name: str) -> str:
@@ -33,7 +33,9 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(alias_generator=_kebab, populate_by_name=True, extra="forbid", frozen=True, strict=True)
 
     # What to run
-    method: Method = Field("fgl", description="Federated method, or a control that needs no clients (centralised).")
+    method: Method = Field(
+        "fgl", description="fgl, a federated baseline, local (each client trains alone) or centralised."
+    )
     wrapped: Wrapped = Field("fedavg", description="Strategy to which FGL delegates the rounds after its prompt round.")
     rounds: int = Field(
         0,
@@ -122,6 +124,12 @@ class RunConfig(BaseModel):
         0, ge=0, description="Epochs of server fine-tuning on the synthetic store after each round."
     )
     fraction: float = Field(1.0, gt=0, le=1, description="Share of the clients that train in a round.")
+    proximal_mu: float = Field(0.01, ge=0, description="FedProx: weight of the proximal term.")
+    moon_mu: float = Field(1.0, ge=0, description="MOON: weight of the contrastive term.")
+    moon_temperature: float = Field(0.5, gt=0, description="MOON: temperature of the contrastive term.")
+    server_momentum: float = Field(0.9, ge=0, lt=1, description="FedAvgM: momentum of the server.")
+    adaptive_lr: float = Field(0.01, gt=0, description="FedAdam and FedYogi: learning rate of the server (eta).")
+    adaptive_tau: float = Field(1e-3, gt=0, description="FedAdam and FedYogi: degree of adaptivity (tau).")
     max_client_examples: int = Field(
         100_000,
         ge=1,

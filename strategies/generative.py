@@ -17,7 +17,7 @@ from strategies.fgl import FGL
 from strategies.server import Server, some_of_each_class
 
 
-def fgl(server: Server) -> ArrayRecord:
+def fgl(server: Server) -> Sequence[ArrayRecord]:
     """Run the prompt round and the configured number of federated rounds; return the last global model."""
     config, synthesis = server.config, Synthesis(server)
     strategy = FGL(

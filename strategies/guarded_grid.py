@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
 from fgl_flower.errors import RunError
-from fgl_flower.ledger import Ledger, message_bytes
+from fgl_flower.ledger import Direction, Ledger, message_bytes
 from fgl_flower.payload import Rejection
 from strategies.gate import Gate
 
@@ -32,6 +32,15 @@ class GuardedGrid(Grid):
     log : callable
         Receives ``quarantine`` (refused) and ``failure`` (error reply or none in time; asked again next round) events.
 
+    Attributes
+    ----------
+    quarantined : dict of str to str
+        Refused clients and why.
+    partitions : dict of int to int
+        Which partition each node holds, as far as it has said.
+    metered : bool
+        Whether messages count; off for those that the method itself would not send.
+
     Notes
     -----
     Replies are handed on in the order of partitions, so that sums of floats do not depend on who was fastest. Replies
@@ -45,6 +54,7 @@ class GuardedGrid(Grid):
         self.log = log
         self.quarantined: dict[str, str] = {}
         self.partitions: dict[int, int] = {}
+        self.metered = True
         self._shut_out: set[int] = set()
         self._pending: dict[str, Message] = {}
 
@@ -131,8 +141,9 @@ class GuardedGrid(Grid):
                 sound.append((outcome, reply))
         # Counted only now, when the gate has learnt which partition a node holds.
         for message in sent:
-            size = sizes.setdefault(id(message.content), message_bytes(message))
-            self.ledger.count("down", self._name(message.metadata.dst_node_id), size, _server_round(message))
+            if id(message.content) not in sizes:
+                sizes[id(message.content)] = message_bytes(message)
+            self._count("down", message.metadata.dst_node_id, sizes[id(message.content)], _server_round(message))
         if must_answer and not sound and not silent and not sent[0].metadata.message_type.startswith("evaluate"):
             where = f"round {_server_round(sent[0])}"
             raise RunError(f"{where}: none of {len(sent)} clients gave a usable reply; the last one {reason}")
@@ -143,7 +154,7 @@ class GuardedGrid(Grid):
         node, server_round = reply.metadata.src_node_id, _server_round(message)
         size = message_bytes(reply)
         if reply.has_error():
-            self.ledger.count("up", self._name(node), size, server_round)
+            self._count("up", node, size, server_round)
             return self._fail(node, reply.error.reason or f"error {reply.error.code}", server_round)
         outcome = self.gate.check(message.metadata.message_type, reply)
         if not isinstance(outcome, Rejection):
@@ -154,13 +165,17 @@ class GuardedGrid(Grid):
                 outcome = Rejection(f"it claims partition {outcome.partition}, which another client holds")
             else:
                 self.partitions[node] = outcome.partition
-        self.ledger.count("up", self._name(node), size, server_round)
+        self._count("up", node, size, server_round)
         if isinstance(outcome, Rejection):
             return self._quarantine(node, outcome.reason, server_round)
         reply.content = outcome.content
         if message.metadata.message_type.startswith("train") and outcome.num_examples == 0:
             return None
         return outcome.partition
+
+    def _count(self, direction: Direction, node: int, size: int, server_round: int) -> None:
+        if self.metered:
+            self.ledger.count(direction, self._name(node), size, server_round)
 
     def _quarantine(self, node: int, reason: str, server_round: int) -> str:
         self._shut_out.add(node)

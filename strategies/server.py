@@ -2,6 +2,8 @@
 
 import random
 import time
+from collections.abc import Iterable, Sequence
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -87,8 +89,8 @@ class Server:
                 )
             time.sleep(poll)
 
-    def federate(self, strategy: Strategy, rounds: int, *, first_round: int = 0) -> ArrayRecord:
-        """Run a strategy on the clients and return the last global model.
+    def federate(self, strategy: Strategy, rounds: int, *, first_round: int = 0) -> Sequence[ArrayRecord]:
+        """Run a strategy on the clients and return the last global model, alone.
 
         Parameters
         ----------
@@ -104,17 +106,17 @@ class Server:
             # Flower's strategies sample clients by `random`: without this a run would not be repeatable.
             random.seed(f"{self.config.seed}/{server_round}")
             number = server_round + first_round
-            return None if number < 0 else self.validate(number, arrays)
+            return None if number < 0 else self.validate(number, [arrays])
 
         result = strategy.start(
             self.grid, self.initial, num_rounds=rounds, timeout=self.config.round_timeout, evaluate_fn=validate
         )
-        return result.arrays or self.initial
+        return [result.arrays or self.initial]
 
-    def validate(self, number: int, arrays: ArrayRecord) -> MetricRecord:
-        """Measure a global model on the validation split and report it as the run's round `number`."""
+    def validate(self, number: int, models: Sequence[ArrayRecord]) -> MetricRecord:
+        """Measure the global model on validation (of several, the mean) and report it as the run's round `number`."""
         with self.ledger.phase("validation"):
-            found = self._evaluate(arrays, self.validation)
+            found = self._evaluate(models, self.validation)
         self.validation_accuracy = found.accuracy
         self.folder.log(
             {
@@ -154,11 +156,11 @@ class Server:
             )
         return to_arrays(self.model)
 
-    def finish(self, arrays: ArrayRecord) -> Result:
-        """Test the final model, once, and write the run's result."""
+    def finish(self, models: Sequence[ArrayRecord]) -> Result:
+        """Test the final model, once, and return the run's result; of several models, one a client, the mean."""
         source, config = self.source, self.config
         with self.ledger.phase("test"):
-            found = self._evaluate(arrays, decode(source.test, config.image_size))
+            found = self._evaluate(models, decode(source.test, config.image_size))
         self.folder.save_confusion(found.confusion, source.classes)
         self.folder.save_samples(self.samples + self._validation_samples())
         if config.method not in METHODS_WITHOUT_CLIENTS:
@@ -172,10 +174,22 @@ class Server:
         }
         return Result.of(config, **{**measured, **self.extra})
 
-    def _evaluate(self, arrays: ArrayRecord, images: Images) -> Evaluation:
-        load_arrays(self.model, arrays)
+    def _evaluate(self, models: Sequence[ArrayRecord], images: Images) -> Evaluation:
         classes, domains = len(self.source.classes), len(self.source.domains)
-        return evaluate(self.model, images, num_classes=classes, num_domains=domains, device=self.config.device)
+        found = []
+        for arrays in models:
+            load_arrays(self.model, arrays)
+            found.append(
+                evaluate(self.model, images, num_classes=classes, num_domains=domains, device=self.config.device)
+            )
+        return Evaluation(
+            accuracy=fmean(f.accuracy for f in found),
+            loss=fmean(f.loss for f in found),
+            by_class=[_mean(shares) for shares in zip(*(f.by_class for f in found), strict=True)],
+            by_domain=[_mean(shares) for shares in zip(*(f.by_domain for f in found), strict=True)],
+            confusion=np.sum([f.confusion for f in found], axis=0),
+            count=len(images),
+        )
 
     def _validation_samples(self) -> list[Sample]:
         captions = self.source.validation["caption"]
@@ -183,6 +197,11 @@ class Server:
             Sample(image, "validation", label, domain, prompt=captions[i])
             for i, image, label, domain in some_of_each_class(self.validation, self.source.classes, self.source.domains)
         ]
+
+
+def _mean(shares: Iterable[float | None]) -> float | None:
+    known = [share for share in shares if share is not None]
+    return fmean(known) if known else None
 
 
 def some_of_each_class(

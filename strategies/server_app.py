@@ -1,6 +1,6 @@
 """The server's end of the wire: from a configuration to a finished run folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
@@ -11,7 +11,28 @@ from fgl_flower.preflight import preflight
 from fgl_flower.runs import Result, RunFolder
 from strategies.centralised import centralised
 from strategies.federated import STRATEGIES
+from strategies.local import local
 from strategies.server import Server
+
+Method = Callable[[Server], Sequence[ArrayRecord]]  # to the final global model, or to one model a client
+
+
+def _fgl(server: Server) -> Sequence[ArrayRecord]:
+    from strategies.generative import fgl  # diffusers takes seconds to import: only those who draw pay
+
+    return fgl(server)
+
+
+def _federated(name: str) -> Method:
+    return lambda server: server.federate(STRATEGIES[name](server.config), server.config.rounds)
+
+
+METHODS: dict[str, Method] = {
+    "fgl": _fgl,
+    "centralised": centralised,
+    "local": local,
+    **{name: _federated(name) for name in STRATEGIES},
+}
 
 app = ServerApp()
 
@@ -54,18 +75,8 @@ def serve(grid: Grid, config: RunConfig, folder: RunFolder) -> Result:
         server = Server(grid, config, folder, ledger)
         if config.method not in METHODS_WITHOUT_CLIENTS:
             server.wait_for_clients()
-        result = server.finish(_method(config.method)(server))
+        result = server.finish(METHODS[config.method](server))
     result = result.model_copy(update=ledger.result_fields())
     folder.save_ledger(ledger.to_dict())
-    folder.finish(result, server.model.state_dict())
+    folder.finish(result, server.model.state_dict() if config.method != "local" else None)
     return result
-
-
-def _method(name: str) -> Callable[[Server], ArrayRecord]:
-    if name == "centralised":
-        return centralised
-    if name == "fgl":
-        from strategies.generative import fgl  # diffusers takes seconds to import: only those who draw pay
-
-        return fgl
-    return lambda server: server.federate(STRATEGIES[name](server.config), server.config.rounds)

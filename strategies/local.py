@@ -1,0 +1,73 @@
+"""The floor: each client trains alone on what it has; no model is ever shared."""
+
+from collections.abc import Iterable, Sequence
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from fgl_flower.errors import RunError
+from strategies.server import Server
+
+
+class Local(Strategy):
+    """Sends every client its own model back.
+
+    Attributes
+    ----------
+    models : dict of int to ArrayRecord
+        Each node's model after its last round.
+    """
+
+    def __init__(self) -> None:
+        self.models: dict[int, ArrayRecord] = {}
+
+    def summary(self) -> None:
+        """There is nothing to set."""
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Ask every client to go on with its own model, at first the common initialisation."""
+        asked = ConfigRecord({**config, "server-round": server_round})
+        return [
+            Message(RecordDict({"arrays": self.models.get(node, arrays), "config": asked}), node, "train")
+            for node in grid.get_node_ids()
+        ]
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Keep each client's model; there is nothing in common."""
+        for reply in replies:
+            if not reply.has_error():
+                self.models[reply.metadata.src_node_id] = reply.content.array_records["arrays"]
+        return None, None
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Ask nothing."""
+        return []
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Nothing was asked."""
+        return None
+
+
+def local(server: Server) -> Sequence[ArrayRecord]:
+    """Return the models of all clients that hold images, each trained for ``rounds`` times ``local-epochs`` epochs."""
+    strategy, rounds = Local(), server.config.rounds
+    server.grid.metered = False  # models travel here only to be measured: training alone costs no bytes
+    strategy.start(
+        server.grid,
+        server.initial,
+        num_rounds=rounds,
+        timeout=server.config.round_timeout,
+        evaluate_fn=lambda server_round, _: server.folder.progress("rounds", server_round, rounds),
+    )
+    models = list(strategy.models.values())
+    if not models:
+        raise RunError("no client holds any image: there is nothing to train on")
+    server.validate(rounds, models)
+    return models

@@ -205,7 +205,7 @@ def _load_pipeline(card: GeneratorCard, dtype: "torch.dtype") -> Any:
             if (card.folder / name).is_dir():
                 module = diffusers if library == "diffusers" else __import__(library)
                 config = card.folder / name / "scheduler_config.json"
-                kind = _read_json(config).get("_class_name", class_name)
+                kind = str(_read_json(config).get("_class_name", class_name))
                 extra = {} if config.exists() else {"torch_dtype": dtype}
                 options[name] = getattr(module, kind).from_pretrained(card.folder / name, **extra)
     return diffusers.DiffusionPipeline.from_pretrained(root, **options)

@@ -1,33 +1,34 @@
 """Fill a store with the images of a plan: the interface, and the engine that does it in this process."""
 
-import io
-import threading
+import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 import torch
-from PIL import Image
 
 from fgl_flower.foundation.generator import Generator
-from fgl_flower.synthesis.plan import PlannedImage, SamplingSettings, SynthesisPlan
-from fgl_flower.synthesis.sampler import Sampler
-from fgl_flower.synthesis.store import SyntheticImage, SyntheticStore, pixel_digest
+from fgl_flower.synthesis.plan import PlannedImage, SynthesisPlan
+from fgl_flower.synthesis.sampler import PROMPTS_IN_MEMORY, PromptCache, Sampler
+from fgl_flower.synthesis.store import SyntheticStore
+from fgl_flower.synthesis.tuning import (
+    compile_modules,
+    one_thread_each,
+    prepare,
+    replicas_for,
+    rows_for,
+    worth_compiling,
+)
+from fgl_flower.synthesis.writer import StoreWriter
 
 if TYPE_CHECKING:
     from fgl_flower.config import RunConfig
 
-Progress = Callable[[int, int], None]  # (images of the plan in the store, images of the plan)
-
-COMMIT_SECONDS = 2.0
-COMMIT_IMAGES = 1024
-COMMIT_BYTES = 64 * 2**20
-PROMPTS_IN_MEMORY = 2048
-TILE = 16
+Progress = Callable[[int, int], None]  # (images of the plan that are drawn, images of the plan)
 
 
 @dataclass(frozen=True)
@@ -37,20 +38,20 @@ class SynthesisReport:
     Attributes
     ----------
     planned, reused, drawn : int
-        Images of the plan, those found in the store, those drawn now.
+        Images of the plan; those that were in the store; those that this call added. Other processes may add the rest.
     seconds : float
         Wall-clock time of the call, loading the generator included.
     drawing_seconds : float
         Of these, from the first batch to the last commit.
     images_per_second : dict of str to float
-        Of each worker.
+        By worker, over the drawing time.
     """
 
     planned: int
     reused: int
     drawn: int
     seconds: float
-    drawing_seconds: float
+    drawing_seconds: float = 0.0
     images_per_second: dict[str, float] = field(default_factory=dict)
 
 
@@ -63,31 +64,28 @@ class SynthesisEngine(Protocol):
 
 
 def engine_for(config: "RunConfig") -> SynthesisEngine:
-    """Return the engine a run configuration asks for."""
-    options = {
-        "model_id": config.generator,
-        "revision": config.generator_revision,
-        "device": config.device,
-        "batch_size": config.synthesis_batch_size,
-    }
+    """Return the engine that a run configuration asks for."""
+    model, revision, batch = config.generator, config.generator_revision, config.synthesis_batch_size
     if config.synthesis_engine == "ray":
         from fgl_flower.synthesis.ray_engine import RayEngine
 
-        return RayEngine(**options, actors=config.synthesis_actors)
-    return LocalEngine(**options)
+        return RayEngine(model, revision, config.device, batch, actors=config.synthesis_actors)
+    return LocalEngine(model, revision, config.device, batch)
 
 
 class LocalEngine:
-    """Draws in this process, on one device.
+    """Draws in this process: on one accelerator, or on all cores of the CPU.
 
     Parameters
     ----------
     model_id, revision, device : str
         As for `Generator.load`.
     batch_size : int
-        Images drawn at once; 0: chosen by the engine.
+        Images of a batch; 0: chosen by the engine. On a CPU a batch is drawn in calls of a fixed shape.
     generator : Generator, optional
         One that is already loaded.
+    compiled : bool, optional
+        Whether to compile denoiser and decoder; by default where the run is long enough to pay for it.
     """
 
     def __init__(
@@ -96,13 +94,16 @@ class LocalEngine:
         revision: str = "",
         device: str = "auto",
         batch_size: int = 0,
+        *,
         generator: Generator | None = None,
+        compiled: bool | None = None,
     ) -> None:
         self.model_id = model_id
         self.revision = revision
         self.device = device
         self.batch_size = batch_size
         self.generator = generator
+        self.compiled = compiled
 
     def fill(self, plan: SynthesisPlan, store: SyntheticStore, progress: Progress | None = None) -> SynthesisReport:
         """Draw the missing images of a plan and return when all are in the store.
@@ -116,37 +117,40 @@ class LocalEngine:
         """
         began = time.perf_counter()
         missing = plan.select(store.missing(plan.keys))
-        reused = len(plan) - len(missing)
-        if progress:
-            progress(reused, len(plan))
+        tell = _progress(progress, plan, reused := len(plan) - len(missing))
         if not missing.images:
-            return SynthesisReport(len(plan), reused, 0, time.perf_counter() - began, 0.0)
+            return SynthesisReport(len(plan), reused, 0, time.perf_counter() - began)
         if self.generator is None:
             self.generator = Generator.load(self.model_id, self.revision, self.device, plan.settings.precision)
-        drawing = time.perf_counter()
-        sampler = Sampler(self.generator, plan.settings, self.batch_size or TILE)
-        with StoreWriter(store, plan.settings) as writer:
+            prepare(self.generator)
+        prompts = PromptCache(self.generator, plan.settings)
+        probe = missing.images[0]
+        drawing, drawn = time.perf_counter(), 0
+        with one_thread_each(self.generator), StoreWriter(store, plan.settings) as writer:
+            prompts.encode([probe.prompt], plan.embeddings)
+            rows = rows_for(prompts, probe, self.batch_size)
+            samplers = [Sampler(prompts, rows) for _ in range(replicas_for(self.generator))]
+            if self.compiled or (self.compiled is None and worth_compiling(samplers[0], probe, len(missing))):
+                compile_modules(self.generator)
             for window in windows(missing.images):
-                sampler.encode(list(dict.fromkeys(i.prompt for i in window)), plan.embeddings)
-                for batch in batches(window, sampler.batch_size):
-                    writer.put(batch, sampler.draw(batch))
-                    if progress:
-                        progress(reused + writer.committed, len(plan))
-        if progress:
-            progress(len(plan), len(plan))
+                prompts.encode([i.prompt for i in window], plan.embeddings)
+                for batch, pixels in _side_by_side(samplers, batches(window, self.batch_size or rows, store)):
+                    writer.put(batch, pixels)
+                    tell(drawn := drawn + len(batch))
+        tell(len(missing))
         ended = time.perf_counter()
-        rate = len(missing) / max(ended - drawing, 1e-9)
+        rate = writer.committed / (ended - drawing)
         return SynthesisReport(
-            len(plan), reused, len(missing), ended - began, ended - drawing, {str(self.generator.device): rate}
+            len(plan), reused, writer.committed, ended - began, ended - drawing, {str(self.generator.device): rate}
         )
 
 
 def windows(images: Sequence[PlannedImage]) -> Iterator[list[PlannedImage]]:
-    """Yield the images, sorted by prompt, in runs of at most `PROMPTS_IN_MEMORY` prompts."""
+    """Yield the images in runs that hold at most as many prompts as are kept encoded (the negative one besides)."""
     window: list[PlannedImage] = []
     prompts: set[str] = set()
     for image in sorted(images, key=lambda i: i.prompt):
-        if image.prompt not in prompts and len(prompts) == PROMPTS_IN_MEMORY:
+        if image.prompt not in prompts and len(prompts) == PROMPTS_IN_MEMORY - 1:
             yield window
             window, prompts = [], set()
         window.append(image)
@@ -155,80 +159,58 @@ def windows(images: Sequence[PlannedImage]) -> Iterator[list[PlannedImage]]:
         yield window
 
 
-def batches(images: Sequence[PlannedImage], size: int) -> Iterator[list[PlannedImage]]:
-    """Yield the images `size` at a time; the last batch may be shorter."""
-    for start in range(0, len(images), size):
-        yield list(images[start : start + size])
+def batches(images: Sequence[PlannedImage], size: int, store: SyntheticStore) -> Iterator[list[PlannedImage]]:
+    """Yield what the store lacks of the images, `size` at a time.
 
-
-class StoreWriter:
-    """Encodes drawn images in threads and commits them to a store every few seconds, while the next batch is drawn.
-
-    Parameters
-    ----------
-    store : SyntheticStore
-    settings : SamplingSettings
-        Of the images that are put.
-    threads : int
-        Encoder threads.
+    Every process goes through them in another order and looks into the store before each batch, so processes that fill
+    one plan at the same time share the work; and what is ready early is an even sample of the plan.
     """
+    order = list(images)
+    random.SystemRandom().shuffle(order)
+    for start in range(0, len(order), size):
+        batch = order[start : start + size]
+        lacking = set(store.missing(i.key for i in batch))
+        if lacking:
+            yield [i for i in batch if i.key in lacking]
 
-    def __init__(self, store: SyntheticStore, settings: SamplingSettings, threads: int = 2) -> None:
-        self.store = store
-        self.settings = settings.to_json()
-        self.committed = 0
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="encode")
-        self._pending: deque[Future[list[SyntheticImage]]] = deque()
-        self._lock = threading.Lock()
-        self._ready: list[SyntheticImage] = []
-        self._since = time.monotonic()
 
-    def __enter__(self) -> "StoreWriter":
-        return self
+def _side_by_side(
+    samplers: Sequence[Sampler], todo: Iterable[list[PlannedImage]]
+) -> Iterator[tuple[list[PlannedImage], torch.Tensor]]:
+    """Draw batches on all samplers at once; a second batch waits for each, so that none is ever idle."""
+    idle: SimpleQueue[Sampler] = SimpleQueue()
+    for sampler in samplers:
+        idle.put(sampler)
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def draw(batch: list[PlannedImage]) -> tuple[list[PlannedImage], torch.Tensor]:
+        sampler = idle.get()
         try:
-            if kind is None or issubclass(kind, KeyboardInterrupt):
-                self._collect(wait=True)
-                self._commit()
+            return batch, sampler.draw(batch)
         finally:
-            self._pool.shutdown(cancel_futures=True)
+            idle.put(sampler)
 
-    def put(self, batch: Sequence[PlannedImage], pixels: torch.Tensor) -> None:
-        """Take a drawn batch, (N, 3, S, S) uint8 on any device, and return before it is encoded."""
-        self._pending.append(self._pool.submit(self._encode, batch, pixels))
-        self._collect(wait=len(self._pending) > 4)
-        size = sum(len(image.png) for image in self._ready)
-        if len(self._ready) >= COMMIT_IMAGES or size >= COMMIT_BYTES or time.monotonic() - self._since > COMMIT_SECONDS:
-            self._commit()
-
-    def _encode(self, batch: Sequence[PlannedImage], pixels: torch.Tensor) -> list[SyntheticImage]:
-        arrays = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()  # (N, S, S, 3)
-        return [encode_image(image, array, self.settings) for image, array in zip(batch, arrays, strict=True)]
-
-    def _collect(self, wait: bool) -> None:
-        while self._pending and (wait or self._pending[0].done()):
-            self._ready += self._pending.popleft().result()
-
-    def _commit(self) -> None:
-        if self._ready:
-            self.store.add(self._ready)
-            self.committed += len(self._ready)
-            self._ready = []
-        self._since = time.monotonic()
+    running: deque[Future[tuple[list[PlannedImage], torch.Tensor]]] = deque()
+    with ThreadPoolExecutor(len(samplers), thread_name_prefix="draw") as pool:
+        try:
+            for batch in todo:
+                running.append(pool.submit(draw, batch))
+                if len(running) >= 2 * len(samplers):
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def encode_image(image: PlannedImage, pixels: np.ndarray, settings: str) -> SyntheticImage:
-    """Return the record of a drawn image, (S, S, 3) uint8."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
-    return SyntheticImage(
-        image.key,
-        buffer.getvalue(),
-        image.prompt,
-        image.label,
-        image.domain,
-        image.seed,
-        settings,
-        pixel_digest(pixels),
-    )
+def _progress(progress: Progress | None, plan: SynthesisPlan, reused: int) -> Callable[[int], None]:
+    """Return a function of the images drawn so far that reports each new figure once."""
+    last = -1
+
+    def tell(drawn: int) -> None:
+        nonlocal last
+        if progress and reused + drawn != last:
+            last = reused + drawn
+            progress(last, len(plan))
+
+    tell(0)
+    return tell

@@ -180,6 +180,8 @@ class PlannedImage:
         Seed of its noise, 0 to 2**63 - 1.
     key : str
         Content address: 32 hexadecimal digits over settings, prompt or embedding, and seed.
+    prompt_digest : str
+        Hash of the text or the embedding, as in the key.
     """
 
     prompt: str
@@ -187,6 +189,7 @@ class PlannedImage:
     domain: str
     seed: int
     key: str
+    prompt_digest: str
 
 
 @dataclass(frozen=True)
@@ -269,7 +272,7 @@ def make_plan(
             for _ in range(share + (position < rest)):
                 seed = _seed(run_seed, digest, replicas[text])
                 replicas[text] += 1
-                images.append(PlannedImage(text, label, domain, seed, content_key(common, digest, seed)))
+                images.append(PlannedImage(text, label, domain, seed, content_key(common, digest, seed), digest))
     return SynthesisPlan(settings, tuple(images), embeddings)
 
 

@@ -1,9 +1,8 @@
-"""Draw a batch of planned images with one pipeline.
+"""Draw planned images with one pipeline.
 
-Stable Diffusion pipelines run in a loop of our own: prompts are encoded once, batches have one fixed shape, guidance is
-switched off outside its interval without touching the other rows of the batch, and nothing waits for the device.
-Every other diffusers pipeline is called as its authors meant it to be. Each image's noise comes from a generator of its
-own, seeded by the plan, so it does not matter which images share a batch.
+Stable Diffusion pipelines run in a loop of our own: prompts are encoded once, every call has one shape, guidance is
+left out beyond its interval for the whole batch, and nothing waits for the device. Every other diffusers pipeline is
+called as its authors meant it to be. Each image's noise comes from a generator of its own, seeded by the plan.
 """
 
 import inspect as python_inspect
@@ -19,135 +18,193 @@ from fgl_flower.foundation.generator import Generator
 from fgl_flower.synthesis.plan import PlannedImage, SamplingSettings
 
 PROMPTS_PER_CALL = 64
+PROMPTS_IN_MEMORY = 2048
 DECODED_PIXELS_PER_CALL = 16 * 512 * 512
 
 
-class Sampler:
-    """Draws images of one setting with one generator; not safe to share between threads.
+class PromptCache:
+    """Encoded prompts of one generator, read by all samplers that share it.
 
     Parameters
     ----------
     generator : Generator
     settings : SamplingSettings
-    batch_size : int
-        Rows of every call of the denoiser; shorter batches are filled up.
     """
 
-    def __init__(self, generator: Generator, settings: SamplingSettings, batch_size: int) -> None:
+    def __init__(self, generator: Generator, settings: SamplingSettings) -> None:
         self.generator = generator
         self.settings = settings
-        self.batch_size = batch_size
-        pipeline = generator.pipeline
-        self.fast = (
-            type(pipeline).__name__ == "StableDiffusionPipeline" and pipeline.unet.config.time_cond_proj_dim is None
-        )
-        if not self.fast and (settings.guidance_from, settings.guidance_until) != (0.0, 1.0):
-            raise ModelError(f"a guidance interval needs a StableDiffusionPipeline, not {type(pipeline).__name__}")
-        self.scheduler_class = _scheduler_class(settings.scheduler, pipeline)
-        self._embeddings: dict[str, torch.Tensor] = {}
+        self.needed = fast_path(generator)
+        self._encoded: dict[str, torch.Tensor] = {}
+
+    def __getitem__(self, prompt: str) -> torch.Tensor:
+        return self._encoded[prompt]  # (T, D)
 
     @torch.inference_mode()
     def encode(self, prompts: Sequence[str], embeddings: Mapping[str, np.ndarray] | None = None) -> None:
-        """Encode prompts for the calls of `draw` that follow, and forget earlier ones.
+        """Encode the prompts that are not yet encoded; the text encoder leaves the accelerator afterwards.
 
         Parameters
         ----------
         prompts : sequence of str
-            Without repetitions.
+            At most `PROMPTS_IN_MEMORY` different ones.
         embeddings : mapping of str to np.ndarray, optional
             Prompts of these names are taken from the array, (tokens, width).
+
+        Raises
+        ------
+        ModelError
+            If the pipeline takes no embeddings or they are not of its shape.
         """
-        self._embeddings = {}
-        if not self.fast:
+        embeddings = embeddings or {}
+        if not self.needed:
             if embeddings:
                 raise ModelError(f"prompt embeddings need a StableDiffusionPipeline, not {self.settings.pipeline}")
             return
-        embeddings = embeddings or {}
-        texts = [p for p in prompts if p not in embeddings]
-        if self.settings.guided and self.settings.negative_prompt not in texts:
-            texts.append(self.settings.negative_prompt)
-        pipeline = self.generator.pipeline
+        wanted = dict.fromkeys([*prompts, *([self.settings.negative_prompt] if self.settings.guided else [])])
+        if len(self._encoded) + len(wanted) > PROMPTS_IN_MEMORY:
+            self._encoded = {p: self._encoded[p] for p in wanted if p in self._encoded}
+        new = [p for p in wanted if p not in self._encoded]
+        for name in (p for p in new if p in embeddings):
+            self._encoded[name] = self._checked(embeddings[name])
+        if texts := [p for p in new if p not in embeddings]:
+            self._encode_texts(texts)
+
+    def _encode_texts(self, texts: list[str]) -> None:
+        pipeline, device = self.generator.pipeline, self.generator.device
+        pipeline.text_encoder.to(device)
         for start in range(0, len(texts), PROMPTS_PER_CALL):
             chunk = texts[start : start + PROMPTS_PER_CALL]
-            padded = chunk + [""] * (
-                PROMPTS_PER_CALL - len(chunk)
-            )  # one shape: the same numbers whatever else is asked
-            encoded, _ = pipeline.encode_prompt(padded, self.generator.device, 1, do_classifier_free_guidance=False)
-            self._embeddings.update(zip(chunk, encoded, strict=False))
-        for name in prompts:
-            if name in embeddings:
-                array = torch.as_tensor(np.asarray(embeddings[name], dtype=np.float32))
-                self._embeddings[name] = array.to(self.generator.device, pipeline.unet.dtype)
+            full = chunk + [""] * (PROMPTS_PER_CALL - len(chunk))  # one shape: other prompts do not move the last bit
+            encoded, _ = pipeline.encode_prompt(full, device, 1, do_classifier_free_guidance=False)
+            self._encoded.update((text, row.clone()) for text, row in zip(chunk, encoded, strict=False))
+        if device.type != "cpu":
+            pipeline.text_encoder.to("cpu")
+
+    def _checked(self, embedding: np.ndarray) -> torch.Tensor:
+        unet = self.generator.pipeline.unet
+        if embedding.ndim != 2 or embedding.shape[1] != unet.config.cross_attention_dim:
+            raise ModelError(
+                f"a prompt embedding of shape {embedding.shape} does not fit {self.settings.generator}: "
+                f"expected (tokens, {unet.config.cross_attention_dim})"
+            )
+        tokens = self.generator.pipeline.tokenizer.model_max_length
+        if len(embedding) != tokens:
+            raise ModelError(
+                f"a prompt embedding has {len(embedding)} tokens, {self.settings.generator} takes {tokens}"
+            )
+        return torch.as_tensor(np.asarray(embedding, dtype=np.float32)).to(self.generator.device, unet.dtype)
+
+
+class Sampler:
+    """Draws images of one setting with one generator; not to be shared between threads.
+
+    Parameters
+    ----------
+    prompts : PromptCache
+        Holds the prompts of the images to draw.
+    rows : int
+        Images in every call of the denoiser; a shorter batch is filled up, a longer one is cut.
+    """
+
+    def __init__(self, prompts: PromptCache, rows: int) -> None:
+        self.generator = prompts.generator
+        self.settings = prompts.settings
+        self.prompts = prompts
+        self.rows = rows
+        self.fast = fast_path(self.generator)
+        pipeline = self.generator.pipeline
+        if not self.fast:
+            if (self.settings.guidance_from, self.settings.guidance_until) != (0.0, 1.0):
+                raise ModelError(f"a guidance interval needs a StableDiffusionPipeline, not {self.settings.pipeline}")
+            pipeline = type(pipeline)(**pipeline.components)  # shares the weights, not the scheduler's state
+            pipeline.set_progress_bar_config(disable=True)
+        self.pipeline = pipeline
+        self.scheduler_class = _scheduler_class(self.settings.scheduler, pipeline)
 
     @torch.inference_mode()
     def draw(self, images: Sequence[PlannedImage]) -> torch.Tensor:
-        """Draw up to `batch_size` images.
+        """Draw images.
+
+        Parameters
+        ----------
+        images : sequence of PlannedImage
+            Their prompts have been encoded.
 
         Returns
         -------
         torch.Tensor
-            (len(images), 3, S, S) uint8 on the device, S = ``settings.stored_size``; the device may still be at work.
+            (N, 3, S, S) uint8 on the device, S = ``settings.stored_size``; the device may still be at work.
         """
-        rows = list(images) + [images[-1]] * (self.batch_size - len(images))
-        noise = [torch.Generator().manual_seed(image.seed) for image in rows]
-        drawn = self._denoise(rows, noise) if self.fast else self._call(rows, noise)  # (B, 3, H, W) in [0, 1]
+        parts = [self._draw(images[start : start + self.rows]) for start in range(0, len(images), self.rows)]
+        return torch.cat(parts)
+
+    def _draw(self, images: Sequence[PlannedImage]) -> torch.Tensor:
+        full = [*images, *[images[-1]] * (self.rows - len(images))]
+        noise = [torch.Generator().manual_seed(image.seed) for image in full]
+        drawn = self._denoise(full, noise) if self.fast else self._call(full, noise)  # (B, 3, H, W) about [0, 1]
         side = self.settings.stored_size
         if drawn.shape[-1] != side:
             drawn = F.interpolate(drawn.float(), (side, side), mode="bicubic", antialias=True)
         return (drawn[: len(images)].float().clamp(0, 1) * 255).round().to(torch.uint8)
 
     def _denoise(self, rows: list[PlannedImage], noise: list[torch.Generator]) -> torch.Tensor:
-        unet, device = self.generator.pipeline.unet, self.generator.device
-        scheduler = self.scheduler_class.from_config(self.generator.pipeline.scheduler.config)  # state of one call
-        scheduler.set_timesteps(self.settings.steps)  # kept on the host: a step then never waits for the device
+        unet, device, settings = self.pipeline.unet, self.generator.device, self.settings
+        scheduler = self.scheduler_class.from_config(self.pipeline.scheduler.config)  # holds the state of one call
+        scheduler.set_timesteps(settings.steps)  # on the host: a step then never waits for the device
         extra = _accepted(scheduler.step, generator=noise)
-        text = torch.stack([self._embeddings[row.prompt] for row in rows])  # (B, T, D)
-        side = self.settings.size // self.generator.pipeline.vae_scale_factor
+        text = torch.stack([self.prompts[row.prompt] for row in rows])  # (B, T, D)
+        side = settings.size // self.pipeline.vae_scale_factor
         shape = (1, unet.config.in_channels, side, side)
-        latents = torch.cat([torch.randn(shape, generator=g) for g in noise])  # (B, C, h, w)
-        latents = (latents * scheduler.init_noise_sigma).to(device, unet.dtype, non_blocking=True)
-        if self.settings.guided:
-            null = self._embeddings[self.settings.negative_prompt].expand_as(text)
+        latents = torch.cat([torch.randn(shape, generator=g) for g in noise])  # (B, C, h, w) float32 throughout
+        latents = (latents * scheduler.init_noise_sigma).to(device, non_blocking=True)
+        if settings.guided:
+            null = self.prompts[settings.negative_prompt].expand_as(text)
             both = torch.cat([null, text])  # (2B, T, D)
         timesteps = scheduler.timesteps
         on_device = timesteps.to(device, non_blocking=True)
-        first, last = self.settings.guidance_from * len(timesteps), self.settings.guidance_until * len(timesteps)
+        first, last = settings.guidance_from * len(timesteps), settings.guidance_until * len(timesteps)
         for i, t in enumerate(timesteps):
             scaled = scheduler.scale_model_input(latents, t)
-            if self.settings.guided and first <= i < last:
-                answer = self._predict(torch.cat([scaled, scaled]), on_device[i], both)
-                without, conditioned = answer.chunk(2)
-                answer = without + self.settings.guidance * (conditioned - without)
+            if settings.guided and first <= i < last:
+                without, conditioned = self._predict(torch.cat([scaled, scaled]), on_device[i], both).chunk(2)
+                answer = without + settings.guidance * (conditioned - without)
             else:
                 answer = self._predict(scaled, on_device[i], text)
-            latents = scheduler.step(answer, t, latents, return_dict=False, **extra)[0].to(unet.dtype)
+            latents = scheduler.step(answer, t, latents, return_dict=False, **extra)[0]
         return self._decode(latents)
 
     def _predict(self, latents: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-        return self.generator.pipeline.unet(latents, timestep, encoder_hidden_states=text, return_dict=False)[0]
+        unet = self.pipeline.unet
+        latents = latents.to(unet.dtype, memory_format=torch.channels_last)
+        return unet(latents, timestep, encoder_hidden_states=text, return_dict=False)[0].float()
 
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:
-        vae = self.generator.pipeline.vae
-        latents = latents / vae.config.scaling_factor
-        rows = max(
-            1, DECODED_PIXELS_PER_CALL // self.settings.size**2
-        )  # the decoder needs more memory than the denoiser
+        vae = self.pipeline.vae
+        latents = (latents / vae.config.scaling_factor).to(vae.dtype, memory_format=torch.channels_last)
+        rows = max(1, DECODED_PIXELS_PER_CALL // self.settings.size**2)  # needs more memory than the denoiser
         drawn = [vae.decode(part, return_dict=False)[0] for part in latents.split(rows)]
         return torch.cat(drawn) / 2 + 0.5
 
     def _call(self, rows: list[PlannedImage], noise: list[torch.Generator]) -> torch.Tensor:
-        pipeline = self.generator.pipeline
+        pipeline, settings = self.pipeline, self.settings
         pipeline.scheduler = self.scheduler_class.from_config(pipeline.scheduler.config)
         options: dict[str, Any] = {
-            "num_inference_steps": self.settings.steps,
-            "guidance_scale": self.settings.guidance,
-            "height": self.settings.size,
-            "width": self.settings.size,
+            "num_inference_steps": settings.steps,
+            "guidance_scale": settings.guidance,
+            "height": settings.size,
+            "width": settings.size,
         }
-        if self.settings.negative_prompt:
-            options["negative_prompt"] = [self.settings.negative_prompt] * len(rows)
+        if settings.negative_prompt:
+            options["negative_prompt"] = [settings.negative_prompt] * len(rows)
         options = _accepted(pipeline.__call__, **options)
         return pipeline(prompt=[row.prompt for row in rows], generator=noise, output_type="pt", **options).images
+
+
+def fast_path(generator: Generator) -> bool:
+    """Return whether a generator runs in our own loop; a distilled guidance input (LCM) leaves it to the pipeline."""
+    pipeline = generator.pipeline
+    return type(pipeline).__name__ == "StableDiffusionPipeline" and pipeline.unet.config.time_cond_proj_dim is None
 
 
 def _scheduler_class(name: str, pipeline: Any) -> Any:

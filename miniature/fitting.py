@@ -1,4 +1,8 @@
-"""One training loop for every stage of the recipe: AdamW, warm-up and decay, moving average, exact resumption."""
+"""One training loop for every stage of the recipe: AdamW, warm-up and decay, moving average, exact resumption.
+
+The models are so small that a GPU would wait for its launches; there the whole step is captured once as a CUDA graph
+and replayed, which is several times faster.
+"""
 
 import json
 import os
@@ -11,10 +15,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-StepLoss = Callable[[int, torch.Generator], Tensor]
+LossOf = Callable[[torch.Generator], Tensor]
+_WARM_UP = 3  # eager steps before capture, as the CUDA allocator and libraries need
 
 
 class OutOfTimeError(RuntimeError):
@@ -48,7 +52,7 @@ class Schedule:
 def fit(
     name: str,
     model: nn.Module,
-    loss_of: StepLoss,
+    loss_of: LossOf,
     schedule: Schedule,
     checkpoint: Path,
     *,
@@ -61,8 +65,9 @@ def fit(
     Parameters
     ----------
     loss_of : callable
-        (step, generator on the model's device) -> scalar loss. Draw all randomness from the generator: it is seeded
-        afresh by (seed, step), which is what makes a resumed run equal an uninterrupted one.
+        generator on the model's device -> scalar loss. Draw all randomness from the generator: it is seeded afresh by
+        (seed, step), which is what makes a resumed run equal an uninterrupted one. On a GPU it must not wait for the
+        device (no `.item()`, no copies from the host).
     checkpoint : Path
         safetensors file that holds weights, moving average, optimiser state and step; written atomically.
     deadline : float, optional
@@ -81,46 +86,77 @@ def fit(
         When the deadline passes before the last step.
     """
     device = next(model.parameters()).device
-    optimiser = torch.optim.AdamW(model.parameters(), lr=schedule.learning_rate, weight_decay=0.01, fused=True)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(schedule.ema))
-    step = _resume(checkpoint, model, average, optimiser)
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        torch.cuda.synchronize()
+        torch.cuda.set_stream(torch.cuda.Stream(device))  # capture is not allowed on the default stream
+    weights = [p for p in model.parameters() if p.requires_grad]
+    rate = torch.tensor(schedule.learning_rate, device=device)
+    optimiser = torch.optim.AdamW(weights, lr=rate, weight_decay=0.01, fused=True, capturable=on_gpu)
+    average = [w.detach().clone() for w in weights]
+    start = step = _resume(checkpoint, weights, average, optimiser)
     generator = torch.Generator(device)
+
+    def advance() -> Tensor:
+        optimiser.zero_grad(set_to_none=True)
+        loss = loss_of(generator)
+        loss.backward()
+        nn.utils.clip_grad_norm_(weights, 1.0)
+        optimiser.step()
+        return loss.detach()
+
     recent = torch.zeros(100, device=device)
     saved = time.monotonic()
     model.train()
+    act = advance
     bar = tqdm(total=schedule.steps, initial=step, desc=name, mininterval=5.0, smoothing=0.05)
     while step < schedule.steps:
+        if on_gpu and step == start + _WARM_UP:
+            act = _capture(advance, generator)
         generator.manual_seed(seed * 1_000_003 + step)
         for group in optimiser.param_groups:
-            group["lr"] = schedule.rate(step)
-        loss = loss_of(step, generator)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        average.update_parameters(model)
-        recent[step % 100] = loss.detach()
+            group["lr"].fill_(schedule.rate(step))
+        recent[step % 100] = act()
+        memory = min(schedule.ema, (1 + step) / (10 + step))  # short at first: the beginning is not worth keeping
+        torch._foreach_lerp_(average, [w.detach() for w in weights], 1 - memory)
         step += 1
         bar.update()
-        if step % 100 == 0:
+        if step % 500 == 0:
             bar.set_postfix(loss=f"{recent.mean().item():.4f}")
         now = time.monotonic()
         late = deadline is not None and now > deadline
         if step == schedule.steps or late or now - saved > save_every:
-            _save(checkpoint, model, average, optimiser, step)
+            _save(checkpoint, weights, average, optimiser, step)
             saved = now
         if late and step < schedule.steps:
             raise OutOfTimeError(f"{name}: stopped at step {step} of {schedule.steps}")
     bar.close()
-    if schedule.ema:
-        model.load_state_dict(average.module.state_dict())
+    with torch.no_grad():
+        torch._foreach_copy_(weights, average)
     model.eval()
     return float(recent[: min(step, 100)].mean())
 
 
-def _save(path: Path, model: nn.Module, average: AveragedModel, optimiser: torch.optim.Optimizer, step: int) -> None:
-    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
+def _capture(advance: Callable[[], Tensor], generator: torch.Generator) -> Callable[[], Tensor]:
+    """Record one training step as a CUDA graph; each call of the result replays it with the generator's new seed."""
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    graph.register_generator_state(generator)
+    with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+        loss = advance()
+
+    def replay() -> Tensor:
+        graph.replay()
+        return loss
+
+    return replay
+
+
+def _save(
+    path: Path, weights: list[nn.Parameter], average: list[Tensor], optimiser: torch.optim.Optimizer, step: int
+) -> None:
+    tensors: dict[str, Tensor] = {f"weight.{i}": w for i, w in enumerate(weights)}
+    tensors |= {f"average.{i}": a for i, a in enumerate(average)}
     for i, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{i}.{k}": v for k, v in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,21 +166,18 @@ def _save(path: Path, model: nn.Module, average: AveragedModel, optimiser: torch
     os.replace(draft, path)
 
 
-def _resume(path: Path, model: nn.Module, average: AveragedModel, optimiser: torch.optim.Optimizer) -> int:
+def _resume(path: Path, weights: list[nn.Parameter], average: list[Tensor], optimiser: torch.optim.Optimizer) -> int:
     if not path.exists():
         return 0
-    with safe_open(path, "pt") as file:
-        step = int(json.loads(file.metadata()["step"]))
-        tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (safe_open is no dict)
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-    model.load_state_dict(part("model."))
-    average.load_state_dict(part("average."))
     states: dict[int, dict[str, Tensor]] = {}
-    for key, value in part("optimiser.").items():
-        index, name = key.split(".", 1)
-        states.setdefault(int(index), {})[name] = value
+    with safe_open(path, "pt") as file, torch.no_grad():
+        step = int(json.loads(file.metadata()["step"]))
+        for i, (weight, mean) in enumerate(zip(weights, average, strict=True)):
+            weight.copy_(file.get_tensor(f"weight.{i}"))
+            mean.copy_(file.get_tensor(f"average.{i}"))
+        for key in file.keys():  # noqa: SIM118 (safe_open is no dict)
+            if key.startswith("optimiser."):
+                _, index, name = key.split(".", 2)
+                states.setdefault(int(index), {})[name] = file.get_tensor(key)
     optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
     return step

@@ -33,9 +33,9 @@ from miniature.public import Public, load_public
 
 SEED = 2306  # 16064
 SCHEDULES = {
-    "autoencoder": Schedule(steps=10_000, learning_rate=1e-3, ema=0.999),
-    "generator": Schedule(steps=40_000, learning_rate=1e-3, ema=0.9995),
-    "few-step": Schedule(steps=12_000, learning_rate=4e-4, ema=0.999),
+    "autoencoder": Schedule(steps=8_000, learning_rate=1e-3, ema=0.999),
+    "generator": Schedule(steps=24_000, learning_rate=1e-3, ema=0.9995),
+    "few-step": Schedule(steps=8_000, learning_rate=4e-4, ema=0.999),
     "captioner": Schedule(steps=8_000, learning_rate=1e-3, ema=0.999),
 }
 BATCHES = {"autoencoder": 128, "generator": 512, "few-step": 256, "captioner": 256}
@@ -210,7 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m miniature.recipe", description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints; run again to go on")
     parser.add_argument("--stages", nargs="*", default=list(STAGES), choices=list(STAGES), help="default: all")
-    parser.add_argument("--images", type=int, default=120_000, help="images of the public split (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=100_000, help="images of the public split (default: %(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--scale", type=float, default=1.0, help="factor on the number of steps (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that draw the public split")

@@ -40,7 +40,7 @@ class Site:
 def train_autoencoder(model: AutoencoderKL, pixels: Tensor, schedule: Schedule, site: Site) -> float:
     """Train on L1 + L2 + edges (differences of neighbouring pixels) and a whisper of KL; then normalise the latents."""
 
-    def loss_of(step: int, generator: torch.Generator) -> Tensor:
+    def loss_of(generator: torch.Generator) -> Tensor:
         x = to_model(pixels[site.pick(len(pixels), generator)])  # (B, 3, 32, 32)
         posterior = model.encode(x).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=generator, device=x.device)
@@ -106,7 +106,7 @@ def train_generator(
     """Train on velocity, min-SNR weighted (gamma 5); one prompt in ten is empty. empty: (24,) tokens."""
     power = noise_levels(latents.device)
 
-    def loss_of(step: int, generator: torch.Generator) -> Tensor:
+    def loss_of(generator: torch.Generator) -> Tensor:
         device = latents.device
         i = site.pick(len(latents), generator)
         x, noise = latents[i], torch.randn((site.batch, *latents.shape[1:]), generator=generator, device=device)
@@ -139,7 +139,7 @@ def train_few_step(
     """
     power = noise_levels(latents.device)
     inner = 4  # teacher steps in a student step
-    grid = torch.linspace(1000, 0, FEW_STEPS * inner + 1).round().long() - 1  # trailing, as the sampler spaces them
+    times = torch.linspace(1000, 0, FEW_STEPS * inner + 1).round().long().sub(1).to(latents.device)  # trailing
 
     def level(t: Tensor) -> Tensor:
         """Signal power at t; t = -1 is the clean image."""
@@ -150,13 +150,12 @@ def train_few_step(
         with_text, without = teacher.denoiser(x.repeat(2, 1, 1, 1), t.repeat(2), both).sample.chunk(2)
         return without + GUIDANCE * (with_text - without)
 
-    def loss_of(step: int, generator: torch.Generator) -> Tensor:
+    def loss_of(generator: torch.Generator) -> Tensor:
         device = latents.device
         i = site.pick(len(latents), generator)
         variant = torch.randint(tokens.shape[1], (site.batch,), generator=generator, device=device)
         noise = torch.randn((site.batch, *latents.shape[1:]), generator=generator, device=device)
         start = torch.randint(FEW_STEPS, (site.batch,), generator=generator, device=device)
-        times = grid.to(device)
         with torch.no_grad():
             states = teacher.encoder(tokens[i, variant].long()).last_hidden_state
             both = torch.cat([states, teacher.encoder(empty.expand(site.batch, -1)).last_hidden_state])
@@ -188,7 +187,7 @@ def train_captioner(
     batch = processor.tokenizer(public.captions, padding=True, return_tensors="pt")
     ids, mask = batch.input_ids.to(device), batch.attention_mask.to(device)
 
-    def loss_of(step: int, generator: torch.Generator) -> Tensor:
+    def loss_of(generator: torch.Generator) -> Tensor:
         i = site.pick(len(pixels), generator)
         labels = ids[i].masked_fill(mask[i] == 0, -100)
         return model(pixel_values=to_model(pixels[i]), input_ids=ids[i], attention_mask=mask[i], labels=labels).loss

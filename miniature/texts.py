@@ -19,15 +19,14 @@ from fgl_flower.data.world import (
 MAX_TOKENS = 24  # of the text encoder, start and end marks included
 VARIANTS = 8  # prompts kept for each training image
 
-_OTHER_WORDS = (
+_OTHER_WORDS = (  # noqa: SIM905 (a sentence reads better than a list)
     "a an the of on in and with tilted background real world images image picture drawing high low resolution "
     "quality colorful black grey style class art one two"
-)
+).split()
 # The held-out words are in the vocabulary but in no training prompt: the generator can read them, and knows nothing.
 WORDS: tuple[str, ...] = tuple(
     dict.fromkeys(
-        (*CLASSES, *HELD_OUT_CLASSES, *STYLES, HELD_OUT_STYLE, *COLOURS, *BACKGROUNDS, *SIZES, *POSES)
-        + tuple(_OTHER_WORDS.split())
+        [*CLASSES, *HELD_OUT_CLASSES, *STYLES, HELD_OUT_STYLE, *COLOURS, *BACKGROUNDS, *SIZES, *POSES, *_OTHER_WORDS]
     )
 )
 

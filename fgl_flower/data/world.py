@@ -201,7 +201,7 @@ def _sketch(contours: list[Points], colour: RGB, background: RGB, rng: np.random
     if rng.random() < 0.6:
         hatching = Image.new("L", image.size, 0)
         strokes = ImageDraw.Draw(hatching)
-        step, slant = int(rng.integers(9, 15)), rng.uniform(-1, 1) * _CANVAS
+        step, slant = int(rng.integers(14, 22)), rng.uniform(-1, 1) * _CANVAS
         for x in range(-_CANVAS, 2 * _CANVAS, step):
             strokes.line([(x, 0), (x + slant, _CANVAS)], fill=150, width=3)
         inside = Image.new("L", image.size, 0)
@@ -255,13 +255,15 @@ def _painting(contours: list[Points], colour: RGB, background: RGB, rng: np.rand
         dx, dy = length * math.cos(turn), length * math.sin(turn)
         pen.line([(x - dx, y - dy), (x + dx, y + dy)], fill=paint, width=width)
 
-    for x, y in rng.uniform(0, _CANVAS, (50, 2)):
-        stroke(x, y, _tint(background, 24, rng), 14, int(rng.integers(9, 16)))
-    inside = np.argwhere(np.asarray(_mask(contours)) > 0)
-    for y, x in inside[rng.integers(0, len(inside), 70 + len(inside) // 60)]:
-        stroke(x, y, _tint(colour, 26, rng), rng.uniform(3, 8), int(rng.integers(5, 9)))
+    for x, y in rng.uniform(0, _CANVAS, (45, 2)):
+        stroke(x, y, _tint(background, 14, rng), 14, int(rng.integers(12, 20)))
+    mask = _mask(contours)
+    image.paste(_tint(colour, 18, rng), mask=mask)
+    inside = np.argwhere(np.asarray(mask) > 0)
+    for y, x in inside[rng.integers(0, len(inside), 25 + len(inside) // 90)]:
+        stroke(x, y, _tint(colour, 18, rng), rng.uniform(4, 9), int(rng.integers(7, 11)))
     for x, y in rng.uniform(0, _CANVAS, (6, 2)):
-        stroke(x, y, _tint(background, 30, rng), 9, int(rng.integers(6, 10)))
+        stroke(x, y, _tint(background, 18, rng), 9, int(rng.integers(7, 11)))
     return image
 
 

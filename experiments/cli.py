@@ -99,7 +99,7 @@ def compare(
     quiet(verbose)
     with told_in_a_sentence(verbose):
         configs = [load(file, set_, runs_dir) for file in files]
-        runs = [None if again else _finished(config) for config in configs]
+        runs = [None if again else find_finished(config) for config in configs]
         if not all(runs):
             with console.status("looking for data and models"):
                 from fgl_flower.preflight import preflight
@@ -191,7 +191,7 @@ def _execute(config: RunConfig, engine: Literal["inline", "ray"]) -> Run:
     return read_run(path)
 
 
-def _finished(config: RunConfig) -> Run | None:
+def find_finished(config: RunConfig) -> Run | None:
     """Return a finished run of the same keys in its runs-dir, if there is one; where it lies does not matter."""
     wanted = config.to_flat() | {"runs-dir": ""}
     for file in sorted(Path(config.runs_dir).expanduser().glob("*/result.json")):

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from fgl_flower.errors import ConfigError
+from fgl_flower.errors import ConfigError, reason
 from fgl_flower.report.words import human_bytes, human_seconds, percent
 from fgl_flower.runs import Run
 
@@ -63,8 +63,8 @@ def told_in_a_sentence(verbose: bool) -> Iterator[None]:
     except Exception as error:
         if verbose:
             errors.print_exception()
-        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        errors.print(f"fgl: the run failed: {reason}", style="red", markup=False, highlight=False)
+        told = "; ".join([reason(error), *getattr(error, "__notes__", [])])
+        errors.print(f"fgl: the run failed: {told}", style="red", markup=False, highlight=False)
         sys.exit(EXIT_FAILED)
 
 

@@ -23,3 +23,11 @@ class RunError(RuntimeError):
 
 class StoreError(RunError):
     """The synthetic store cannot be read or written; the message says what to do."""
+
+
+def reason(error: BaseException) -> str:
+    """Return an error as one line: a `RunError` or `ConfigError` is a sentence already, others need their type."""
+    text = " ".join(str(error).split())
+    if text and isinstance(error, ConfigError | RunError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -37,7 +37,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fgl_flower import environment
 from fgl_flower.config import RunConfig
-from fgl_flower.errors import ConfigError
+from fgl_flower.errors import ConfigError, reason
 from fgl_flower.files import plain, read_json, read_json_lines, write_bytes, write_json, write_text
 
 if TYPE_CHECKING:
@@ -175,7 +175,8 @@ class RunFolder:
             self.fail("the run ended without a result")
         else:
             write_text(self.path / "traceback.txt", "".join(traceback.format_exception(error)))
-            self.fail(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+            self.fail(reason(error))
+            error.add_note(f"see {self.path}")
 
     def log(self, event: Mapping[str, Any]) -> None:
         """Append an event to `metrics.jsonl`; `time` (seconds since the start) is added.
@@ -289,14 +290,14 @@ def read_run(path: str | Path) -> Run:
         raise ConfigError(f"{path} is not a run folder: it has no config.toml and status.json")
     try:
         status = read_json(path / "status.json", {})
-        state, reason = status["state"], status.get("reason", "")
+        state, why = status["state"], status.get("reason", "")
         if state == "running" and not psutil.pid_exists(int(status["process"])):
-            state, reason = "failed", "its process ended without a word (killed, or out of memory)"
+            state, why = "failed", "its process ended without a word (killed, or out of memory)"
         return Run(
             path=path,
             config=RunConfig.load(path / "config.toml"),
             state=state,
-            reason=reason,
+            reason=why,
             command=status.get("command", ""),
             environment=read_json(path / "environment.json", {}),
             events=read_json_lines(path / "metrics.jsonl"),

@@ -1,0 +1,51 @@
+"""One configuration gives one result, whichever way its clients are run."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from experiments.runner import run
+from fgl_flower.config import RunConfig
+from fgl_flower.errors import DataError
+from fgl_flower.runs import read_run
+
+SMALL = {
+    "method": "fedavg",
+    "rounds": 2,
+    "clients": 3,
+    "beta": 0.1,
+    "local-epochs": 1,
+    "private-images": 240,
+    "validation-images": 60,
+    "test-images": 60,
+    "model": "small-resnet",
+}
+
+
+@pytest.mark.timeout(240)
+def test_ray_and_inline_give_the_same_model_and_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES", str(200 * 2**20))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "0")
+    seen: list[tuple[str, int, int]] = []
+    config = RunConfig.parse({**SMALL, "runs-dir": str(tmp_path)})
+    inline = read_run(run(config, engine="inline", watch=lambda *event: seen.append(event)))
+    ray = read_run(run(config, engine="ray"))
+    assert inline.result is not None
+    assert ray.result is not None
+    assert (inline.result.engine, ray.result.engine) == ("inline", "ray")
+    assert ray.result.accuracy == pytest.approx(inline.result.accuracy, abs=0.02)
+    assert ray.result.bytes_up_per_client == pytest.approx(inline.result.bytes_up_per_client, rel=0.001)
+    assert ("rounds", 2, 2) in seen
+    ours, theirs = (load_file(one.path / "model.safetensors") for one in (inline, ray))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], atol=1e-3, rtol=1e-3)
+
+
+def test_missing_data_is_found_before_the_folder_is_made(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        run(RunConfig.parse({**SMALL, "dataset": "folder:/no/such", "runs-dir": str(tmp_path / "runs")}))
+    assert not (tmp_path / "runs").exists()

@@ -56,8 +56,11 @@ class ConfiguredClient:
 
     def __call__(self, message: Message, context: Context) -> Message:
         """Answer a message under the run's configuration."""
-        context.run_config = self.run_config
-        return client_app(message, context)
+        before, context.run_config = context.run_config, self.run_config
+        try:
+            return client_app(message, context)
+        finally:
+            context.run_config = before  # Flower refuses a context that comes back with another one
 
 
 def _serve_with_ray(config: RunConfig, folder: RunFolder) -> None:
@@ -74,7 +77,7 @@ def _serve_with_ray(config: RunConfig, folder: RunFolder) -> None:
 
     cores = os.cpu_count() or 1
     actors = min(config.clients, cores)
-    resources = {"num_cpus": cores // actors, "num_gpus": torch.cuda.device_count() / actors}
+    resources: dict[str, Any] = {"num_cpus": cores // actors, "num_gpus": torch.cuda.device_count() / actors}
     run_simulation(
         server_app=server_app,
         client_app=ConfiguredClient(config.to_flat()),  # type: ignore[arg-type]  # called, never looked into

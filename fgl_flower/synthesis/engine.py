@@ -117,7 +117,8 @@ class LocalEngine:
         """
         began = time.perf_counter()
         missing = plan.select(store.missing(plan.keys))
-        tell = _progress(progress, plan, reused := len(plan) - len(missing))
+        reused = len(plan) - len(missing)
+        tell = teller(progress, plan, reused)
         if not missing.images:
             return SynthesisReport(len(plan), reused, 0, time.perf_counter() - began)
         if self.generator is None:
@@ -202,7 +203,7 @@ def _side_by_side(
             pool.shutdown(cancel_futures=True)
 
 
-def _progress(progress: Progress | None, plan: SynthesisPlan, reused: int) -> Callable[[int], None]:
+def teller(progress: Progress | None, plan: SynthesisPlan, reused: int) -> Callable[[int], None]:
     """Return a function of the images drawn so far that reports each new figure once."""
     last = -1
 

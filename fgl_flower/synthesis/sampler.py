@@ -29,9 +29,20 @@ class PromptCache:
     ----------
     generator : Generator
     settings : SamplingSettings
+
+    Raises
+    ------
+    ModelError
+        If the settings were made for another generator: images would be filed under wrong keys.
     """
 
     def __init__(self, generator: Generator, settings: SamplingSettings) -> None:
+        card = generator.card
+        if (card.revision, generator.precision) != (settings.revision, settings.precision):
+            raise ModelError(
+                f"the plan was made for {settings.generator} {settings.revision} in {settings.precision}, "
+                f"loaded is {card.id} {card.revision} in {generator.precision}"
+            )
         self.generator = generator
         self.settings = settings
         self.needed = fast_path(generator)

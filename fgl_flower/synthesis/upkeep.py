@@ -104,7 +104,7 @@ def contents(path: Path) -> list[Contents]:
 
 
 def verify(path: Path, progress: Progress | None = None) -> Verdict:
-    """Read every image of the store at `path`: page checksums, keys against their ingredients, pixels against their hash.
+    """Read every image of the store at `path`: page checksums, keys against ingredients, pixels against their hash.
 
     Takes time in proportion to the images, and the memory of one shard.
     """

@@ -71,28 +71,36 @@ def test_images_of_the_wrong_shape_are_refused() -> None:
         Images(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), none, none)
 
 
-def test_normalise_is_one_affine_map() -> None:
-    found = normalise(torch.tensor([0, 128, 255], dtype=torch.uint8).reshape(1, 3, 1, 1))
-    assert found.flatten().tolist() == [-2.0, 0.0, 255 / 64 - 2]
+def test_normalise_worked_by_hand() -> None:
+    # Red is 0 and 128, the others flat: red loses its mean 64 and is -1 and 1 in units of 64; the variance over all
+    # three channels is 2/6, and 0.01 is added to it.
+    pixels = torch.tensor([[[[0, 128]], [[9, 9]], [[200, 200]]]], dtype=torch.uint8)
+    one = 1 / math.sqrt(1 / 3 + 0.01)
+    torch.testing.assert_close(normalise(pixels), torch.tensor([[[[-one, one]], [[0.0, 0.0]], [[0.0, 0.0]]]]))
 
 
-class FirstPixel(nn.Module):
-    """Says class k for an image whose first byte is k."""
+def test_normalise_does_not_see_brightness_and_survives_a_flat_image() -> None:
+    pixels = torch.randint(0, 100, (4, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(normalise(pixels), normalise(pixels + 100), atol=1e-4, rtol=1e-4)
+    assert normalise(torch.full((1, 3, 16, 16), 255, dtype=torch.uint8)).abs().max() == 0
+
+
+class BrightestPixel(nn.Module):
+    """Says class k for an image whose brightest pixel is the k-th of its first row."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        value = ((x[:, 0, 0, 0] + 2) * 64).round().long()
-        return nn.functional.one_hot(value, 3).float()
+        return nn.functional.one_hot(x[:, 0, 0, :3].argmax(1), 3).float()
 
 
 def says(guesses: list[int], labels: list[int], domains: list[int]) -> Images:
     pixels = np.zeros((len(guesses), 16, 16, 3), dtype=np.uint8)
-    pixels[:, 0, 0, 0] = guesses
+    pixels[np.arange(len(guesses)), 0, guesses] = 255
     return Images.from_arrays(pixels, labels, domains)
 
 
 def test_figures_counted_by_hand() -> None:
     images = says([0, 0, 1, 1, 0], [0, 0, 1, 0, 1], [0, 1, 1, 1, -1])
-    found = evaluate(FirstPixel(), images, num_classes=3, num_domains=3, batch_size=2, device="cpu")
+    found = evaluate(BrightestPixel(), images, num_classes=3, num_domains=3, batch_size=2, device="cpu")
     assert found.accuracy == pytest.approx(3 / 5)
     assert found.confusion.tolist() == [[2, 1, 0], [1, 1, 0], [0, 0, 0]]
     assert found.by_class == [2 / 3, 1 / 2, None]
@@ -104,7 +112,7 @@ def test_figures_counted_by_hand() -> None:
 
 
 def test_evaluating_nothing_is_an_answer() -> None:
-    found = evaluate(FirstPixel(), Images.empty(16), num_classes=3, num_domains=1, device="cpu")
+    found = evaluate(BrightestPixel(), Images.empty(16), num_classes=3, num_domains=1, device="cpu")
     assert (found.accuracy, found.loss, found.count) == (0.0, 0.0, 0)
     assert found.by_class == [None] * 3
     assert found.confusion.sum() == 0
@@ -112,6 +120,6 @@ def test_evaluating_nothing_is_an_answer() -> None:
 
 def test_the_batch_size_does_not_matter_and_the_mode_is_kept() -> None:
     images = says([0, 1, 2, 0, 1], [0] * 5, [0] * 5)
-    model = FirstPixel().train()
+    model = BrightestPixel().train()
     assert torch.equal(predict(model, images.pixels, batch_size=2), predict(model, images.pixels, batch_size=5))
     assert model.training

@@ -44,7 +44,7 @@ class GuardedGrid(Grid):
     Notes
     -----
     Replies are handed on in the order of partitions, so that sums of floats do not depend on who was fastest. Replies
-    to ``train`` with no examples are kept back: they carry no weight, and a mean over nothing but them has no value.
+    with no examples are kept back: they carry no weight, and a mean over nothing but them has no value.
     """
 
     def __init__(self, inner: Grid, gate: Gate, ledger: Ledger, log: Log) -> None:
@@ -55,6 +55,7 @@ class GuardedGrid(Grid):
         self.quarantined: dict[str, str] = {}
         self.partitions: dict[int, int] = {}
         self.metered = True
+        self._holders: dict[int, int] = {}  # partition -> node
         self._shut_out: set[int] = set()
         self._pending: dict[str, Message] = {}
 
@@ -92,13 +93,14 @@ class GuardedGrid(Grid):
         sent = self._open(messages)
         ids = list(self.inner.push_messages(sent))
         self._pending.update(zip(ids, sent, strict=True))
+        self._count_down(sent)
         return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the sound replies among those that have arrived."""
         replies = list(self.inner.pull_messages(message_ids))
         sent = [self._pending.pop(reply.metadata.reply_to_message_id, None) for reply in replies]
-        return self._admit([message for message in sent if message], replies)
+        return self._admit([message for message in sent if message], replies)[0]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Send messages to open nodes and return the sound replies; `timeout` in seconds.
@@ -118,36 +120,34 @@ class GuardedGrid(Grid):
         for message in sent:
             if (node := message.metadata.dst_node_id) not in answered:
                 self._fail(node, "no reply in time", _server_round(message))
-        return self._admit(sent, replies, must_answer=True)
+        admitted, reason = self._admit(sent, replies)
+        self._count_down(sent)  # after the replies, by which a node's partition, its name in the ledger, is known
+        if reason and not sent[0].metadata.message_type.startswith("evaluate"):
+            where = f"round {_server_round(sent[0])}"
+            raise RunError(f"{where}: none of {len(sent)} clients gave a usable reply; the last one {reason}")
+        return admitted
 
     def _open(self, messages: Iterable[Message]) -> list[Message]:
         return [message for message in messages if message.metadata.dst_node_id not in self._shut_out]
 
-    def _admit(self, sent: list[Message], replies: list[Message], *, must_answer: bool = False) -> list[Message]:
+    def _admit(self, sent: list[Message], replies: list[Message]) -> tuple[list[Message], str]:
+        """Return the sound replies that carry weight and, if there are none of any weight, the last reason why."""
         asked = {message.metadata.dst_node_id: message for message in sent}
-        sizes: dict[int, int] = {}  # of contents: most messages of a round share one
         sound: list[tuple[int, Message]] = []
-        silent, reason = 0, "gave no reply in time"
+        weightless, reason = 0, "gave no reply in time"
         for reply in replies:
-            if (message := asked.get(reply.metadata.src_node_id)) is None:
+            message = asked.pop(reply.metadata.src_node_id, None)
+            if message is None:
                 continue  # nobody asked, or a second answer
-            del asked[reply.metadata.src_node_id]
             outcome = self._judge(message, reply)
             if isinstance(outcome, str):
                 reason = outcome
             elif outcome is None:
-                silent += 1
+                weightless += 1
             else:
                 sound.append((outcome, reply))
-        # Counted only now, when the gate has learnt which partition a node holds.
-        for message in sent:
-            if id(message.content) not in sizes:
-                sizes[id(message.content)] = message_bytes(message)
-            self._count("down", message.metadata.dst_node_id, sizes[id(message.content)], _server_round(message))
-        if must_answer and not sound and not silent and not sent[0].metadata.message_type.startswith("evaluate"):
-            where = f"round {_server_round(sent[0])}"
-            raise RunError(f"{where}: none of {len(sent)} clients gave a usable reply; the last one {reason}")
-        return [reply for _, reply in sorted(sound, key=lambda pair: pair[0])]
+        admitted = [reply for _, reply in sorted(sound, key=lambda pair: pair[0])]
+        return admitted, "" if sound or weightless else reason
 
     def _judge(self, message: Message, reply: Message) -> int | str | None:
         """Return the partition of a sound reply, the reason why it is none, or None if it carries no weight."""
@@ -158,20 +158,26 @@ class GuardedGrid(Grid):
             return self._fail(node, reply.error.reason or f"error {reply.error.code}", server_round)
         outcome = self.gate.check(message.metadata.message_type, reply)
         if not isinstance(outcome, Rejection):
-            holder = next((n for n, p in self.partitions.items() if p == outcome.partition), node)
-            if self.partitions.get(node, outcome.partition) != outcome.partition:
-                outcome = Rejection(f"it held partition {self.partitions[node]}, now it claims {outcome.partition}")
-            elif holder != node:
-                outcome = Rejection(f"it claims partition {outcome.partition}, which another client holds")
+            partition = outcome.partition
+            if self.partitions.get(node, partition) != partition:
+                outcome = Rejection(f"it held partition {self.partitions[node]}, now it claims {partition}")
+            elif self._holders.setdefault(partition, node) != node:
+                outcome = Rejection(f"it claims partition {partition}, which another client holds")
             else:
-                self.partitions[node] = outcome.partition
+                self.partitions[node] = partition
         self._count("up", node, size, server_round)
         if isinstance(outcome, Rejection):
             return self._quarantine(node, outcome.reason, server_round)
         reply.content = outcome.content
-        if message.metadata.message_type.startswith("train") and outcome.num_examples == 0:
-            return None
-        return outcome.partition
+        return None if outcome.num_examples == 0 else outcome.partition
+
+    def _count_down(self, sent: list[Message]) -> None:
+        sizes: dict[int, int] = {}  # of contents: most messages of a round share one
+        for message in sent:
+            content = id(message.content)
+            if content not in sizes:
+                sizes[content] = message_bytes(message)
+            self._count("down", message.metadata.dst_node_id, sizes[content], _server_round(message))
 
     def _count(self, direction: Direction, node: int, size: int, server_round: int) -> None:
         if self.metered:
@@ -184,8 +190,9 @@ class GuardedGrid(Grid):
         return f"was refused: {reason}"
 
     def _fail(self, node: int, reason: str, server_round: int) -> str:
-        # A traceback ends with its point; the rest may be a stranger's pages of text.
-        reason = reason.strip().splitlines()[-1][:300] if reason.strip() else "no reason given"
+        # A traceback ends with its point; the rest may be a stranger's pages of text, or escape codes for a terminal.
+        lines = reason.strip().splitlines() or ["no reason given"]
+        reason = "".join(c if c.isprintable() else "?" for c in lines[-1][:300])
         self.log({"event": "failure", "client": self._name(node), "reason": reason, "round": server_round})
         return f"failed: {reason}"
 

@@ -249,6 +249,32 @@ def test_every_message_is_counted_under_its_partition() -> None:
     assert total == figures["bytes_total"] == sum(row["up"] + row["down"] for row in figures["bytes_by_round"])
 
 
+def test_an_evaluation_of_nothing_but_empty_clients_divides_by_nothing() -> None:
+    app = ClientApp()
+
+    @app.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        values = {"num-examples": 0, "partition-id": context.node_config["partition-id"], "loss": 0.0, "accuracy": 0.0}
+        return Message(RecordDict({"metrics": MetricRecord(values)}), reply_to=message)  # type: ignore[arg-type]
+
+    grid = GuardedGrid(InlineGrid(app, 3, {}), Gate(GLOBAL, 3, ()), Ledger(3), lambda event: None)
+    strategy = FedAvg(fraction_train=0.0, min_train_nodes=0)
+    assert strategy.start(grid, GLOBAL, num_rounds=1).evaluate_metrics_clientapp == {}
+
+
+def test_a_failure_is_logged_without_escape_codes() -> None:
+    def answer(partition: int, message: Message) -> RecordDict:
+        if partition:
+            return constant(partition)
+        raise ValueError("\x1b[31mred" + "x" * 1000)
+
+    grid, events = federation(answer)
+    start(grid)
+    assert events[0]["event"] == "failure"
+    assert events[0]["reason"].isprintable()
+    assert len(events[0]["reason"]) < 400
+
+
 def test_pushed_and_pulled_messages_are_guarded_too() -> None:
     grid, _ = federation(lambda partition, message: constant(partition) if partition else RecordDict())
     record = RecordDict({"arrays": GLOBAL, "config": ConfigRecord({"server-round": 1})})

@@ -4,14 +4,14 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from clients.client_app import app as client_app
 from flwr.app import Context, Message
-from strategies.server_app import serve
 
+from clients.client_app import app as client_app
 from fgl_flower.config import RunConfig
 from fgl_flower.preflight import preflight
 from fgl_flower.runs import RunFolder, Watch
 from fgl_flower.simulation import InlineGrid
+from strategies.server_app import serve
 
 Engine = Literal["inline", "ray"]
 

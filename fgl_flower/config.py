@@ -247,7 +247,8 @@ def _type_and_range(field: FieldInfo) -> tuple[str, str, str]:
     default = json.dumps(field.default)
     if get_origin(field.annotation) is Literal:
         return "string", default, ", ".join(map(str, get_args(field.annotation)))
-    kind = {str: "string", int: "whole number", float: "number", bool: "true or false"}[field.annotation or str]
+    kinds: dict[Any, str] = {str: "string", int: "whole number", float: "number", bool: "true or false"}
+    kind = kinds[field.annotation]
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
     bounds = [f"{sign} {getattr(m, k)}" for m in field.metadata for k, sign in signs.items() if hasattr(m, k)]
     return kind, default, " and ".join(bounds)

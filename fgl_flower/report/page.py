@@ -49,7 +49,7 @@ def render(runs: Sequence[Run]) -> str:
     environment.filters.update(percent=percent, bytes=human_bytes, seconds=human_seconds)
     finished = [(run, run.result) for run in runs if run.result is not None]
     best = max((result.accuracy for _, result in finished), default=0.0)
-    shown = [
+    shown: list[dict[str, Any]] = [
         {
             "name": run.name,
             "colour": number % 8,

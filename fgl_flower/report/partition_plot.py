@@ -4,6 +4,7 @@ import io
 import os
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -54,9 +55,9 @@ def partition_plot(counts: np.ndarray, classes: Sequence[str], *, clients: int =
     features = datasets.Features({"label": datasets.ClassLabel(names=list(classes))})
     partitioner = Counted()
     partitioner.dataset = datasets.Dataset.from_dict({"label": labels}, features=features)
-    colours = dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color", "axes.labelcolor"), SOFT)
-    fonts = {"svg.fonttype": "none", "font.size": 11, "text.color": INK, "svg.hashsalt": "partition"}
-    with matplotlib.rc_context({**colours, **fonts}):
+    style: dict[Any, Any] = dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color", "axes.labelcolor"), SOFT)
+    style |= {"svg.fonttype": "none", "font.size": 11, "text.color": INK, "svg.hashsalt": "partition"}
+    with matplotlib.rc_context(style):
         figure, axis = plt.subplots(figsize=(6.4, 3.6))
         plot_label_distributions(
             partitioner,

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -153,7 +154,9 @@ class Generator:
         target = resolve_device(device)
         precision = resolve_precision(precision, target)
         try:
-            pipeline = _load_pipeline(card, getattr(torch, precision))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*torch_dtype", category=FutureWarning)  # renamed in 0.42
+                pipeline = _load_pipeline(card, getattr(torch, precision))
         except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
             raise ModelError(f"cannot load the generator {model_id!r}: {str(error).splitlines()[0]}") from error
         pipeline.set_progress_bar_config(disable=True)

@@ -1,8 +1,8 @@
 """Fill a store by a pool of Ray actors: on this machine, inside Flower's simulation, or on a cluster by its address.
 
 Ray does the work that is Ray's: `ray.util.ActorPool` hands out batches, a killed actor is started again (on another
-node, if its own is gone) and its batch with it. The driver alone writes to the store, so a batch that was drawn twice is
-filed once. Actors ask for no CPU: Flower's client actors hold all of them for a whole simulation, and an actor that
+node, if its own is gone) and its batch with it. The driver alone writes to the store, so a batch that was drawn twice
+is filed once. Actors ask for no CPU: Flower's client actors hold all of them for a whole simulation, and an actor that
 waited for one would wait for ever. A cluster that asks for a token finds it where Ray looks for it: RAY_AUTH_MODE=token
 with RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, in the environment of every node and of the driver.
 """
@@ -109,14 +109,9 @@ class RayEngine:
     def _pool(self, plan: SynthesisPlan) -> Iterator[tuple[ActorPool, int]]:
         """Yield a pool of actors that can draw and the size of a batch; the actors end with it."""
         gpus = _gpus_each(self.device, self.actors)
-        options = {
-            "num_cpus": 0,
-            "num_gpus": gpus,
-            "max_restarts": RESTARTS,
-            "max_task_retries": -1,
-            "scheduling_strategy": "SPREAD",
-        }
-        kind = ray.remote(**options)(Painter)
+        kind: Any = ray.remote(Painter).options(
+            num_cpus=0, num_gpus=gpus, max_restarts=RESTARTS, max_task_retries=-1, scheduling_strategy="SPREAD"
+        )
         actors = [
             kind.remote(self.model_id, self.revision, self.device, self.batch_size, gpus, plan.settings)
             for _ in range(self.actors)

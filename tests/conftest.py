@@ -1,0 +1,14 @@
+"""Fixtures that several test files share."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random-weight `StableDiffusionPipeline` that draws 32x32 images in 3 guided steps."""
+    from tests.tiny_models import save_text_to_image
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    return save_text_to_image(folder, defaults={"steps": 3, "guidance": 2.0, "size": 32})

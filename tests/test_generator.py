@@ -1,0 +1,110 @@
+"""Loading text-to-image pipelines from folders, and what identifies them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from fgl_flower.errors import ModelError
+from fgl_flower.foundation import miniature
+from fgl_flower.foundation.generator import Generator, inspect, resolve_precision
+from tests.tiny_models import save_text_to_image
+
+
+def test_card_tells_defaults_and_identity(tiny_checkpoint: Path) -> None:
+    card = inspect(str(tiny_checkpoint))
+    assert (card.id, card.pipeline, card.scheduler) == ("tiny", "StableDiffusionPipeline", "DDIMScheduler")
+    assert (card.steps, card.guidance, card.size) == (3, 2.0, 32)
+    assert card.revision.startswith("sha256:")
+
+
+def test_revision_follows_the_bytes_not_the_place(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny_checkpoint, tmp_path / "tiny")
+    assert inspect(str(copy)).revision == inspect(str(tiny_checkpoint)).revision
+    (copy / "fgl.json").unlink()  # defaults are part of the settings, not of the weights
+    bare = inspect(str(copy))
+    assert (bare.revision, bare.steps, bare.guidance) == (inspect(str(tiny_checkpoint)).revision, 50, 2.0)
+    assert bare.size == 32  # latent side 8 times the scale 4 of the VAE
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    assert inspect(str(copy)).revision != bare.revision
+
+
+def test_load_freezes_and_places(tiny_checkpoint: Path) -> None:
+    generator = Generator.load(str(tiny_checkpoint), device="cpu", precision="float32")
+    assert generator.pipeline.unet.dtype == torch.float32
+    assert not any(p.requires_grad for p in generator.pipeline.unet.parameters())
+    assert not generator.pipeline.vae.training
+
+
+def test_folder_with_a_base_replaces_components(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    other = save_text_to_image(tmp_path / "other", scheduler="DPMSolverMultistepScheduler", seed=1)
+    shutil.copytree(tiny_checkpoint, tmp_path / "base")
+    fast = tmp_path / "fast"
+    for name in ("unet", "scheduler"):
+        shutil.copytree(other / name, fast / name)
+    (fast / "fgl.json").write_text(json.dumps({"base": "../base", "steps": 4, "guidance": 1.0}))
+
+    card = inspect(str(fast))
+    assert (card.pipeline, card.scheduler) == ("StableDiffusionPipeline", "DPMSolverMultistepScheduler")
+    assert (card.steps, card.guidance, card.size) == (4, 1.0, 32)
+    pipeline = Generator.load(str(fast), device="cpu").pipeline
+    base, changed = (Generator.load(str(p), device="cpu").pipeline for p in (tiny_checkpoint, other))
+    assert type(pipeline.scheduler).__name__ == "DPMSolverMultistepScheduler"
+    assert torch.equal(pipeline.unet.conv_in.weight, changed.unet.conv_in.weight)
+    assert torch.equal(pipeline.vae.encoder.conv_in.weight, base.vae.encoder.conv_in.weight)
+
+    before = card.revision
+    config = tmp_path / "base" / "vae" / "config.json"
+    config.write_text(config.read_text() + "\n")
+    assert inspect(str(fast)).revision != before  # the base decides what is drawn, too
+
+
+@pytest.mark.parametrize("damage", ["no index", "half the weights", "not JSON", "no weights"])
+def test_broken_checkpoints_are_told_in_a_sentence(damage: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(tiny_checkpoint, tmp_path / "broken")
+    weights = broken / "unet" / "diffusion_pytorch_model.safetensors"
+    if damage == "no index":
+        (broken / "model_index.json").unlink()
+    elif damage == "not JSON":
+        (broken / "model_index.json").write_text("{")
+    elif damage == "no weights":
+        weights.unlink()
+    else:
+        weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    with pytest.raises(ModelError) as caught:
+        Generator.load(str(broken), device="cpu")
+    assert "broken" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_model_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError, match="no generator 'nobody/nothing'"):
+        inspect("nobody/nothing")
+
+
+def test_miniature_is_found_beside_the_package_or_the_installed_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    copy, installed = tmp_path / "app", tmp_path / "checkout"
+    monkeypatch.setattr(miniature, "_roots", lambda: iter([copy, installed]))
+    with pytest.raises(ModelError, match="miniature/weights/generator-fast"):
+        miniature.weights_dir("miniature-fast")
+    (copy / "miniature" / "weights" / "generator-fast").mkdir(parents=True)  # Flower's copy: folders, no weights
+    weights = installed / "miniature" / "weights" / "generator-fast"
+    weights.mkdir(parents=True)
+    (weights / "fgl.json").write_text("{}")
+    assert miniature.weights_dir("miniature-fast") == weights
+
+
+def test_precision_auto_takes_bfloat16_only_where_the_hardware_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert resolve_precision("auto", cpu) == "float32"
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert resolve_precision("auto", cpu) == "bfloat16"
+    assert resolve_precision("float32", cpu) == "float32"

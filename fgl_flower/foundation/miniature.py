@@ -31,7 +31,7 @@ def weights_dir(name: str) -> Path:
     folder = NAMES.get(name, name)
     for root in _roots():
         candidate = root / "miniature" / "weights" / folder
-        if any(candidate.glob("*.json")):
+        if any(candidate.rglob("*.safetensors")):
             return candidate
     raise ModelError(
         f"the weights of {name!r} are missing: no miniature/weights/{folder} beside fgl_flower or in the installed "

@@ -97,12 +97,24 @@ class RunConfig(BaseModel):
     guidance: float = Field(
         -1.0, ge=-1, le=50, description="Guidance scale; -1: the generator's own default; 0 or 1: none."
     )
+    guidance_from: float = Field(0.0, ge=0, lt=1, description="Share of the steps after which guidance begins.")
+    guidance_until: float = Field(1.0, gt=0, le=1, description="Share of the steps after which guidance ends.")
+    scheduler: Literal["", "ddim", "dpm++", "unipc", "euler"] = Field(
+        "", description="Solver of the denoising steps; empty: the generator's own."
+    )
     negative_prompt: str = Field("", max_length=500, description="What the generator should avoid.")
+    synthesis_precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="Precision of the generator; auto: bfloat16 where the hardware multiplies it, else float32.",
+    )
     synthesis_batch_size: int = Field(0, ge=0, description="Images drawn at once; 0: chosen from free memory.")
     synthesis_engine: Literal["local", "ray"] = Field(
         "local", description="Where images are drawn: this process or Ray actors."
     )
     synthesis_actors: int = Field(1, ge=1, description="Ray engine: number of actors.")
+    ray_address: str = Field(
+        "", description="Ray engine: address of a running cluster; empty: RAY_ADDRESS, else this machine."
+    )
     store_dir: str = Field("", description="Synthetic store; empty: 'store' inside runs-dir. Runs may share it.")
 
     # Learner
@@ -140,9 +152,7 @@ class RunConfig(BaseModel):
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="Device: auto, cpu, mps, cuda or cuda:N."
     )
-    precision: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="Precision of generator and learner."
-    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Precision of the learner.")
     node_timeout: float = Field(
         120.0, gt=0, description="Seconds to wait for the expected clients before the first round."
     )
@@ -175,6 +185,8 @@ class RunConfig(BaseModel):
                 raise ValueError(f"{key} may hold only {{class}} and {{style}}: {template!r}") from error
             if "{class}" not in template:
                 raise ValueError(f"{key} must hold {{class}}: {template!r}")
+        if self.guidance_from >= self.guidance_until:
+            raise ValueError("guidance acts between guidance-from and guidance-until: the first must be the smaller")
         if "/" in self.name or self.name in {".", ".."}:
             raise ValueError("name is one folder name: it may not hold '/'")
         return self

@@ -69,7 +69,9 @@ def engine_for(config: "RunConfig") -> SynthesisEngine:
     if config.synthesis_engine == "ray":
         from fgl_flower.synthesis.ray_engine import RayEngine
 
-        return RayEngine(model, revision, config.device, batch, actors=config.synthesis_actors)
+        return RayEngine(
+            model, revision, config.device, batch, actors=config.synthesis_actors, address=config.ray_address
+        )
     return LocalEngine(model, revision, config.device, batch)
 
 

@@ -28,6 +28,8 @@ SCHEDULERS = {
     "euler": "EulerDiscreteScheduler",
 }
 
+STORED_PER_INPUT = 256 / 224  # the paper stores 256 px for a learner that crops 224
+
 
 class PromptLike(Protocol):
     """What `make_plan` needs of a prompt; `fgl_flower.payload.Prompt` is one."""
@@ -157,12 +159,17 @@ def settings_for(config: "RunConfig") -> SamplingSettings:
     """
     from fgl_flower.foundation.generator import inspect, resolve_device, resolve_precision
 
+    card = inspect(config.generator, config.generator_revision)
     return SamplingSettings.of(
-        inspect(config.generator, config.generator_revision),
+        card,
+        scheduler=config.scheduler,
         steps=config.steps,
         guidance=config.guidance,
+        guidance_from=config.guidance_from,
+        guidance_until=config.guidance_until,
         negative_prompt=config.negative_prompt,
-        precision=resolve_precision(config.precision, resolve_device(config.device)),
+        stored_size=min(card.size, round(config.image_size * STORED_PER_INPUT)),
+        precision=resolve_precision(config.synthesis_precision, resolve_device(config.device)),
     )
 
 

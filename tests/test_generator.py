@@ -93,10 +93,12 @@ def test_miniature_is_found_beside_the_package_or_the_installed_one(
     monkeypatch.setattr(miniature, "_roots", lambda: iter([copy, installed]))
     with pytest.raises(ModelError, match="miniature/weights/generator-fast"):
         miniature.weights_dir("miniature-fast")
-    (copy / "miniature" / "weights" / "generator-fast").mkdir(parents=True)  # Flower's copy: folders, no weights
+    left = copy / "miniature" / "weights" / "generator-fast"  # Flower's copy keeps .json files and drops the tensors
+    left.mkdir(parents=True)
+    (left / "fgl.json").write_text("{}")
     weights = installed / "miniature" / "weights" / "generator-fast"
     weights.mkdir(parents=True)
-    (weights / "fgl.json").write_text("{}")
+    (weights / "model.safetensors").write_bytes(b"")
     assert miniature.weights_dir("miniature-fast") == weights
 
 

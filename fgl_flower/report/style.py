@@ -66,8 +66,8 @@ td.text, th.text { text-align: left; overflow-wrap: anywhere; }
 .samples > .class { font-weight: 600; padding-top: 4px; }
 .images { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: 8px; }
 figure { margin: 0; min-width: 0; }
-figure img { width: 100%; height: auto; max-width: 96px; aspect-ratio: 1; image-rendering: pixelated; border-radius: 6px;
-  display: block; border: 1px solid var(--line); }
+figure img { width: 100%; height: auto; max-width: 96px; aspect-ratio: 1; image-rendering: pixelated;
+  display: block; border: 1px solid var(--line); border-radius: 6px; }
 figcaption { font-size: 11.5px; line-height: 1.3; color: var(--soft); margin-top: 4px; overflow-wrap: anywhere; }
 details { margin-top: 12px; }
 summary { cursor: pointer; color: var(--soft); font-size: 14px; }

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fgl_flower.data.world import CLASSES, STYLES, Drawing, draw
+from fgl_flower.data.world import CLASSES, Drawing, draw_split
 from miniature.texts import prompts
 
-_SEED = 11  # of the public split (fgl_flower.data.world)
+_SEED = 11  # of the choice of prompts
 _CHUNK = 500
 
 
@@ -59,5 +59,4 @@ def load_public(count: int, workers: int) -> Public:
 
 
 def _chunk(start: int, count: int) -> list[Drawing]:
-    pairs = [(c, s) for s in STYLES for c in CLASSES]
-    return [draw(*pairs[i % len(pairs)], np.random.default_rng([_SEED, 0, i])) for i in range(start, start + count)]
+    return draw_split("public", count, start=start)

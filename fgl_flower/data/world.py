@@ -353,8 +353,9 @@ def draw_split(
     seed: int = 0,
     classes: Sequence[str] = CLASSES,
     styles: Sequence[str] = STYLES,
+    start: int = 0,
 ) -> list[Drawing]:
-    """Return `count` drawings of a split, balanced over classes and styles to within one image.
+    """Return drawings `start` to `start + count` of a split, balanced over classes and styles to within one image.
 
     The same arguments always give the same images; splits never share a seed, and image i does not depend on `count`.
 
@@ -368,6 +369,8 @@ def draw_split(
         A different seed gives a different world of the same kind.
     classes, styles : sequences of str
         What to draw, the held-out ones included.
+    start : int
+        Number of the first drawing: several processes may share a split.
 
     Raises
     ------
@@ -379,5 +382,6 @@ def draw_split(
     pairs = [(c, s) for s in styles for c in classes]
     order = np.random.default_rng([_SPLIT_SEEDS[split], seed]).permutation(len(pairs))
     return [
-        draw(*pairs[order[i % len(pairs)]], np.random.default_rng([_SPLIT_SEEDS[split], seed, i])) for i in range(count)
+        draw(*pairs[order[i % len(pairs)]], np.random.default_rng([_SPLIT_SEEDS[split], seed, i]))
+        for i in range(start, start + count)
     ]

@@ -43,6 +43,6 @@ class Augmenter:
     def __call__(self, index: torch.Tensor) -> torch.Tensor:
         """Return the normalised (n, 3, S, S) float32 batch of the images at `index`, (n,) int64."""
         if not self.small:
-            return self.flip(self.crop(normalise(self.pixels[index])))
+            return normalise(self.flip(self.crop(self.pixels[index].float())))
         row, column = torch.randint(2 * _PADDING + 1, (2, len(index)), generator=self.generator)
-        return self.flip(normalise(self.windows[index, row, column]))
+        return normalise(self.flip(self.windows[index, row, column].float()))

@@ -131,11 +131,11 @@ def decode(dataset: datasets.Dataset, size: int) -> Images:
 
 
 def normalise(pixels: torch.Tensor) -> torch.Tensor:
-    """Return what every classifier takes in: (N, 3, S, S) float32, channels last, from (N, 3, S, S) uint8.
+    """Return what every classifier takes in: (N, 3, S, S) float32, channels last, from (N, 3, S, S) in 0..255.
 
     Each image loses its own mean colour and is divided by its own deviation (zero mean, about unit variance): clients
     need not share statistics of their data, and a white background does not drown a thin line in group norm.
     """
-    x = pixels.to(torch.float32, memory_format=torch.channels_last).mul_(1 / 64)
+    x = pixels.to(torch.float32, memory_format=torch.channels_last) * (1 / 64)
     x -= x.mean((2, 3), keepdim=True)  # (N, 3, 1, 1)
     return x.div_((x.square().mean((1, 2, 3), keepdim=True) + _LEAST_VARIANCE).sqrt_())

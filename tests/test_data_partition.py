@@ -28,10 +28,10 @@ def private(count: int = 120, classes: int = 4, domains: int = 3) -> datasets.Da
 PRIVATE = private()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     kind=st.sampled_from(["iid", "dirichlet", "domain"]),
-    clients=st.integers(3, 120),
+    clients=st.integers(3, 60),
     beta=st.sampled_from([1e-4, 0.01, 0.5, 100.0]),
     seed=st.integers(0, 2**31 - 1),
 )

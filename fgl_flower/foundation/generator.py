@@ -155,7 +155,7 @@ class Generator:
         precision = resolve_precision(precision, target)
         try:
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message=".*torch_dtype", category=FutureWarning)  # renamed in 0.42
+                warnings.simplefilter("ignore", FutureWarning)  # about spellings in other people's checkpoints
                 pipeline = _load_pipeline(card, getattr(torch, precision))
         except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
             raise ModelError(f"cannot load the generator {model_id!r}: {str(error).splitlines()[0]}") from error

@@ -106,6 +106,7 @@ class LocalEngine:
         self.batch_size = batch_size
         self.generator = generator
         self.compiled = compiled
+        self.rows: dict[tuple[int, bool], int] = {}  # by (size, guided): probing again would compile again
 
     def fill(self, plan: SynthesisPlan, store: SyntheticStore, progress: Progress | None = None) -> SynthesisReport:
         """Draw the missing images of a plan and return when all are in the store.
@@ -125,19 +126,21 @@ class LocalEngine:
             return SynthesisReport(len(plan), reused, 0, time.perf_counter() - began)
         if self.generator is None:
             self.generator = Generator.load(self.model_id, self.revision, self.device, plan.settings.precision)
-            prepare(self.generator)
+        prepare(self.generator)
         prompts = PromptCache(self.generator, plan.settings)
         probe = missing.images[0]
         drawing, drawn = time.perf_counter(), 0
         with one_thread_each(self.generator), StoreWriter(store, plan.settings) as writer:
             prompts.encode([probe.prompt], plan.embeddings)
-            rows = rows_for(prompts, probe, self.batch_size)
+            shape = (plan.settings.size, plan.settings.guided)
+            rows = self.rows.get(shape) or rows_for(prompts, probe, self.batch_size)
+            self.rows[shape] = rows
             samplers = [Sampler(prompts, rows) for _ in range(replicas_for(self.generator))]
             if self.compiled or (self.compiled is None and worth_compiling(samplers[0], probe, len(missing))):
                 compile_modules(self.generator)
             for window in windows(missing.images):
                 prompts.encode([i.prompt for i in window], plan.embeddings)
-                for batch, pixels in _side_by_side(samplers, batches(window, self.batch_size or rows, store)):
+                for batch, pixels in side_by_side(samplers, batches(window, self.batch_size or rows, store)):
                     writer.put(batch, pixels)
                     tell(drawn := drawn + len(batch))
         tell(len(missing))
@@ -177,7 +180,7 @@ def batches(images: Sequence[PlannedImage], size: int, store: SyntheticStore) ->
             yield [i for i in batch if i.key in lacking]
 
 
-def _side_by_side(
+def side_by_side(
     samplers: Sequence[Sampler], todo: Iterable[list[PlannedImage]]
 ) -> Iterator[tuple[list[PlannedImage], torch.Tensor]]:
     """Draw batches on all samplers at once; a second batch waits for each, so that none is ever idle."""

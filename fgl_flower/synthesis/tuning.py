@@ -93,7 +93,7 @@ def rows_for(prompts: PromptCache, probe: PlannedImage, wanted: int = 0, memory_
     free, total = torch.cuda.mem_get_info(generator.device)
     fitting = int(MEMORY_SHARE * min(free, memory_share * total) / max(each, 1.0))
     rows = max(1, min(ceiling, fitting))
-    return rows - rows % 8 if rows > 8 else rows
+    return rows - rows % 16 if rows >= 16 else rows
 
 
 def worth_compiling(sampler: Sampler, probe: PlannedImage, images: int) -> bool:
@@ -110,6 +110,7 @@ def worth_compiling(sampler: Sampler, probe: PlannedImage, images: int) -> bool:
 
 
 def compile_modules(generator: Generator) -> None:
-    """Compile denoiser and decoder in place, for one shape each."""
-    generator.pipeline.unet.compile(fullgraph=True, dynamic=False)
-    generator.pipeline.vae.decoder.compile(fullgraph=True, dynamic=False)
+    """Compile denoiser and decoder in place, for one shape each; once is enough."""
+    for module in (generator.pipeline.unet, generator.pipeline.vae.decoder):
+        if module._compiled_call_impl is None:
+            module.compile(fullgraph=True, dynamic=False)

@@ -9,7 +9,7 @@ from flwr.common.constant import ErrorCode
 from clients.data import Client
 from clients.evaluation import measure
 from clients.prompting import prompts
-from clients.training import fit
+from clients.training import fit, take
 from fgl_flower.payload import encode
 
 app = ClientApp()
@@ -19,6 +19,12 @@ app = ClientApp()
 def query_prompts(message: Message, context: Context) -> Message:
     """Answer the prompt round."""
     return _answer(message, lambda: encode(prompts(Client.of(context))))
+
+
+@app.query("model")
+def query_model(message: Message, context: Context) -> Message:
+    """Take the final model, and acknowledge it with an empty reply."""
+    return _answer(message, lambda: take(Client.of(context), message.content))
 
 
 @app.train()

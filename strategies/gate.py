@@ -17,6 +17,7 @@ from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 
 from fgl_flower.payload import Limits, Rejection, decode
 
+MODEL_MESSAGE = "query.model"  # carries the final model; its reply is empty
 NUM_EXAMPLES, PARTITION = "num-examples", "partition-id"
 # A reply to each category of message: which metrics it reports, and whether it carries the model.
 _METRICS = {
@@ -32,15 +33,15 @@ class Admitted:
 
     Attributes
     ----------
-    partition : int
-        Which partition the client says it holds.
+    partition : int or None
+        Which partition the client says it holds; None where the reply does not say.
     content : RecordDict
         What strategies may see: ``num-examples`` clipped, ``partition-id`` taken out (a mean of ids means nothing).
     num_examples : int or None
         The clipped claim; None for a prompt payload.
     """
 
-    partition: int
+    partition: int | None
     content: RecordDict
     num_examples: int | None
 
@@ -87,6 +88,8 @@ class Gate:
             if payload.partition >= self.clients:
                 return Rejection(f"partition {payload.partition} is not one of {self.clients}")
             return Admitted(payload.partition, reply.content, None)
+        if message_type == MODEL_MESSAGE:
+            return Rejection("an acknowledgement must be empty") if reply.content else Admitted(None, reply.content, 0)
         category = message_type.split(".")[0]
         if category not in _METRICS:
             return Rejection("no reply of this type is known")

@@ -157,8 +157,7 @@ class GuardedGrid(Grid):
             self._count("up", node, size, server_round)
             return self._fail(node, reply.error.reason or f"error {reply.error.code}", server_round)
         outcome = self.gate.check(message.metadata.message_type, reply)
-        if not isinstance(outcome, Rejection):
-            partition = outcome.partition
+        if not isinstance(outcome, Rejection) and (partition := outcome.partition) is not None:
             if self.partitions.get(node, partition) != partition:
                 outcome = Rejection(f"it held partition {self.partitions[node]}, now it claims {partition}")
             elif self._holders.setdefault(partition, node) != node:

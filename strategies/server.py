@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
@@ -22,10 +22,10 @@ from fgl_flower.learning.models import build_model
 from fgl_flower.learning.training import train
 from fgl_flower.ledger import Ledger
 from fgl_flower.runs import Result, RunFolder, Sample
-from strategies.gate import Gate
+from strategies.gate import MODEL_MESSAGE, Gate
 from strategies.guarded_grid import GuardedGrid
 
-SAMPLES_PER_CLASS = 3
+SAMPLES_PER_CLASS = 6
 
 
 class Server:
@@ -111,7 +111,15 @@ class Server:
         result = strategy.start(
             self.grid, self.initial, num_rounds=rounds, timeout=self.config.round_timeout, evaluate_fn=validate
         )
-        return [result.arrays or self.initial]
+        final = result.arrays or self.initial
+        self.broadcast(final)
+        return [final]
+
+    def broadcast(self, arrays: ArrayRecord) -> None:
+        """Hand every client the final model; they only acknowledge it."""
+        content = RecordDict({"arrays": arrays, "config": ConfigRecord({"server-round": self.config.rounds})})
+        messages = [Message(content, node, MODEL_MESSAGE) for node in self.grid.get_node_ids()]
+        self.grid.send_and_receive(messages, timeout=self.config.round_timeout)
 
     def validate(self, number: int, models: Sequence[ArrayRecord]) -> MetricRecord:
         """Measure the global model on validation (of several, the mean) and report it as the run's round `number`."""

@@ -90,7 +90,7 @@ def fit(
     if on_gpu:
         torch.cuda.synchronize()
         torch.cuda.set_stream(torch.cuda.Stream(device))  # capture is not allowed on the default stream
-    weights = [p for p in model.parameters() if p.requires_grad]
+    weights: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     rate = torch.tensor(schedule.learning_rate, device=device)
     optimiser = torch.optim.AdamW(weights, lr=rate, weight_decay=0.01, fused=True, capturable=on_gpu)
     average = [w.detach().clone() for w in weights]
@@ -153,7 +153,7 @@ def _capture(advance: Callable[[], Tensor], generator: torch.Generator) -> Calla
 
 
 def _save(
-    path: Path, weights: list[nn.Parameter], average: list[Tensor], optimiser: torch.optim.Optimizer, step: int
+    path: Path, weights: list[Tensor], average: list[Tensor], optimiser: torch.optim.Optimizer, step: int
 ) -> None:
     tensors: dict[str, Tensor] = {f"weight.{i}": w for i, w in enumerate(weights)}
     tensors |= {f"average.{i}": a for i, a in enumerate(average)}
@@ -166,7 +166,7 @@ def _save(
     os.replace(draft, path)
 
 
-def _resume(path: Path, weights: list[nn.Parameter], average: list[Tensor], optimiser: torch.optim.Optimizer) -> int:
+def _resume(path: Path, weights: list[Tensor], average: list[Tensor], optimiser: torch.optim.Optimizer) -> int:
     if not path.exists():
         return 0
     states: dict[int, dict[str, Tensor]] = {}

@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
@@ -115,7 +116,7 @@ class Recipe:
         latents = stages.encode_all(self.autoencoder(), self.pixels)
         return latents, stages.tokenise(self.tokenizer, self.public, self.device)
 
-    def _once(self, name: str, build: Callable, train: Callable) -> torch.nn.Module:  # type: ignore[type-arg]
+    def _once(self, name: str, build: Callable[[], Any], train: Callable[..., float]) -> Any:
         torch.manual_seed(SEED)
         model = build().to(self.device)
         done = self.work / f"{name}.final.safetensors"

@@ -382,6 +382,6 @@ def draw_split(
     pairs = [(c, s) for s in styles for c in classes]
     order = np.random.default_rng([_SPLIT_SEEDS[split], seed]).permutation(len(pairs))
     return [
-        draw(*pairs[order[i % len(pairs)]], np.random.default_rng([_SPLIT_SEEDS[split], seed, i]))
+        draw(*pairs[int(order[i % len(pairs)])], np.random.default_rng([_SPLIT_SEEDS[split], seed, i]))
         for i in range(start, start + count)
     ]

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from transformers import BlipForConditionalGeneration, BlipProcessor, CLIPTextModel, CLIPTokenizer
 
 from miniature.build import NOISE
-from miniature.fitting import Schedule, fit
+from miniature.fitting import LossOf, Schedule, fit
 from miniature.public import Public, to_model
 
 EMPTY_SHARE = 0.1  # of the captions, left out for classifier-free guidance
@@ -27,7 +27,7 @@ class Site:
     batch: int
     deadline: float | None = None
 
-    def fit(self, name: str, model: nn.Module, loss_of, schedule: Schedule) -> float:  # type: ignore[no-untyped-def]
+    def fit(self, name: str, model: nn.Module, loss_of: LossOf, schedule: Schedule) -> float:
         """Run `fitting.fit` with this site's folder, seed and limit."""
         path = self.folder / f"{name}.safetensors"
         return fit(name, model, loss_of, schedule, path, seed=self.seed, deadline=self.deadline)

@@ -50,15 +50,15 @@ class Client:
     @property
     def dataset(self) -> datasets.Dataset:
         """The client's images, not decoded; may be empty."""
-        return _shares(self._division).partition.load(self.partition)
+        return _shares(self.division).partition.load(self.partition)
 
     @property
     def images(self) -> Images:
         """The client's images, decoded; may be empty."""
-        return _shares(self._division).images(self.partition)
+        return _shares(self.division).images(self.partition)
 
     @property
-    def _division(self) -> RunConfig:
+    def division(self) -> RunConfig:
         """The configuration with all that does not touch the data set back to its default: the key of the cache."""
         kept = {name: getattr(self.config, name) for name in _DATA_KEYS}
         return RunConfig(**kept)

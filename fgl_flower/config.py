@@ -68,9 +68,10 @@ class RunConfig(BaseModel):
     beta: float = Field(0.5, gt=0, description="Dirichlet concentration: smaller is more skewed.")
 
     # Prompts
-    prompt_level: Literal["names", "class", "class-style"] = Field(
+    prompt_level: Literal["names", "class", "class-style", "instance", "embeddings", "tokens"] = Field(
         "class-style",
-        description="What a client sends: nothing but label names, a prompt a class, or one a class and style.",
+        description="What a client sends: nothing, a prompt a class, one a class and style, a caption an image, mean "
+        "embeddings of captions, or learned tokens.",
     )
     prompt_template: str = Field(
         "a {style} of a {class}",
@@ -83,6 +84,39 @@ class RunConfig(BaseModel):
         min_length=1,
         max_length=200,
         description="Prompt of the names and class levels; {class} is filled in.",
+    )
+    captioner: str = Field(
+        "miniature",
+        min_length=1,
+        description="Image-to-text model of the instance and embeddings levels: hub id, local path, or 'miniature'.",
+    )
+    captioner_revision: str = Field("", description="Hub revision of the captioner; empty: the default branch.")
+    instance_template: str = Field(
+        "{class}, {caption}, {style}",
+        min_length=1,
+        max_length=200,
+        description="Prompt of the instance and embeddings levels; {class}, {caption} and {style} are filled in.",
+    )
+    max_captions: int = Field(1000, ge=1, description="Images that a client captions, or learns tokens from, at most.")
+    embedding_groups: Literal["class", "class-style"] = Field(
+        "class-style", description="Embeddings level: captions are averaged by class, or by class and style."
+    )
+    embedding_clusters: int = Field(
+        1, ge=1, le=64, description="Embeddings level: embeddings of each group, the means of as many clusters."
+    )
+    token_subject: Literal["class", "style"] = Field(
+        "class", description="Tokens level: what a learned token stands for."
+    )
+    token_vectors: int = Field(4, ge=1, le=16, description="Tokens level: vectors of a learned token.")
+    token_steps: int = Field(300, ge=1, description="Tokens level: steps of a client's textual inversion.")
+    token_lr: float = Field(0.02, gt=0, description="Tokens level: learning rate of textual inversion (Adam).")
+    budget_rule: Literal["uniform", "by-count", "by-deficit"] = Field(
+        "uniform",
+        description="How images-per-class times the classes is spent: evenly, by the private images behind a prompt, "
+        "or where real and synthetic images are fewest.",
+    )
+    max_client_images: int = Field(
+        0, ge=0, description="Synthetic images that one client's prompts may cause; 0: no cap but the budget."
     )
 
     # Synthesis
@@ -185,6 +219,12 @@ class RunConfig(BaseModel):
                 raise ValueError(f"{key} may hold only {{class}} and {{style}}: {template!r}") from error
             if "{class}" not in template:
                 raise ValueError(f"{key} must hold {{class}}: {template!r}")
+        try:
+            self.instance_template.format(**{"class": "star", "style": "sketch", "caption": "a star"})
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(
+                f"instance-template may hold only {{class}}, {{caption}} and {{style}}: {self.instance_template!r}"
+            ) from error
         if self.guidance_from >= self.guidance_until:
             raise ValueError("guidance acts between guidance-from and guidance-until: the first must be the smaller")
         if "/" in self.name or self.name in {".", ".."}:

@@ -1,31 +1,37 @@
 """The wire format of the prompt round: what a client may tell the server, and nothing else.
 
-A reply to ``query.prompts`` is a `RecordDict` with one `ConfigRecord` named ``payload`` that holds one value ``data``:
+A reply to ``query.prompts`` is a `RecordDict` with one `ConfigRecord` named ``payload``. Its value ``data`` is
 zlib-compressed canonical JSON, stored by columns because columns compress best (60 prompts: about 600 bytes).
-``schema`` and ``kind`` open the JSON: a reader refuses a schema newer than its own, and each kind has its own decoder.
+``schema_version`` and ``kind`` open the JSON, and a reader refuses a schema newer than its own. The kinds:
+
+- ``text``: prompts as words; identical ones travel once, with a count.
+- ``embeddings``: each prompt's text is but the name of a prompt embedding; the value ``arrays`` holds them all in
+  float16, in the order of the prompts, the shape of one standing in the JSON.
+- ``tokens``: texts may hold learned tokens such as ``<fish>``; the value ``files`` holds one
+  ``learned_embeds.safetensors`` for each.
 
 The decoder is the server's border. It never trusts: every length is bounded before memory is spent, every name is
 compared with the federation's own lists, and what does not fit comes back as a `Rejection`, never as an exception.
 """
 
 import json
-import unicodedata
+import re
 import zlib
-from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from flwr.app import ConfigRecord, RecordDict
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
+from fgl_flower.hygiene import fault, scripts_of
+from fgl_flower.vectors import Vectors, from_learned_embeds, split_block, to_learned_embeds
+
 SCHEMA_VERSION = 1
 RECORD_KEY = "payload"
-DATA_KEY = "data"
+DATA_KEY, ARRAYS_KEY, FILES_KEY = "data", "arrays", "files"
 
-# Control, format (bidirectional overrides, zero-width joiners), surrogate, private and unassigned characters, and the
-# two separators that break lines: none belongs in a prompt, all can forge a log line or hide text from a reader.
-_REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+Kind = Literal["text", "embeddings", "tokens"]
 
 
 @dataclass(frozen=True, order=True)
@@ -35,7 +41,7 @@ class Prompt:
     Attributes
     ----------
     text : str
-        What the generator is told.
+        What the generator is told; of a payload of embeddings, the name of one.
     label : str
         Class name, one of the federation's.
     domain : str
@@ -64,12 +70,18 @@ class PromptPayload:
         Images of each class that the client claims to hold; classes it does not hold are left out.
     schema : int
         Version of the wire format.
+    kind : str
+        One of `Kind`; a client that has nothing to say sends an empty ``text``.
+    arrays : mapping of str to Vectors
+        Kind ``embeddings``: by prompt text, all of one shape. Kind ``tokens``: by token. Else empty.
     """
 
     partition: int
     prompts: tuple[Prompt, ...] = ()
     class_counts: dict[str, int] = field(default_factory=dict)
     schema: int = SCHEMA_VERSION
+    kind: Kind = "text"
+    arrays: Mapping[str, Vectors] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,6 +89,11 @@ class Rejection:
     """Why a reply is refused, in one sentence that is safe to log (client text is cut and escaped)."""
 
     reason: str
+
+
+def rough_tokens(text: str) -> int:
+    """Return a high guess of a text's tokens: one for each mark and each four letters of a word."""
+    return len(re.findall(r"\w{1,4}|[^\w\s]", text)) + 2
 
 
 @dataclass(frozen=True)
@@ -95,6 +112,18 @@ class Limits:
         Length of one prompt.
     count : int
         A count above this is absurd, and refused.
+    prompt_tokens, tokens : int
+        Tokens of one prompt and of all of a client's.
+    count_tokens : callable
+        The generator's own count of a text's tokens, where there is one.
+    kind : str
+        The kind that the run asks for; only an empty ``text`` may come in its stead.
+    array_bytes : int
+        Size of all embeddings or learned tokens, in bytes.
+    embedding : (int, int), optional
+        Shape of the generator's prompt embedding, (tokens, width); None: any.
+    token_vectors : int
+        Vectors of one learned token.
     """
 
     data_bytes: int = 64 * 1024
@@ -102,6 +131,13 @@ class Limits:
     prompts: int = 5_000
     characters: int = 500
     count: int = 10**9
+    prompt_tokens: int = 256
+    tokens: int = 200_000
+    count_tokens: Callable[[str], int] = rough_tokens
+    kind: Kind = "text"
+    array_bytes: int = 16 * 1024 * 1024
+    embedding: tuple[int, int] | None = None
+    token_vectors: int = 16
 
 
 class _Head(BaseModel):
@@ -113,13 +149,13 @@ class _Head(BaseModel):
     kind: str
 
 
-class _TextColumns(BaseModel):
-    """Kind ``text``: prompts as words. `labels` and `domains` index `classes` and `domain_names`."""
+class _Columns(BaseModel):
+    """The JSON of every kind. `labels` and `domains` index `classes` and `domain_names`."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
     schema_version: Literal[1]
-    kind: Literal["text"]
+    kind: Kind
     partition: NonNegativeInt
     classes: list[str]
     class_counts: list[NonNegativeInt]
@@ -128,6 +164,12 @@ class _TextColumns(BaseModel):
     labels: list[NonNegativeInt]
     domains: list[NonNegativeInt]
     counts: list[PositiveInt]
+    shape: tuple[PositiveInt, PositiveInt] | None = None
+
+
+def token_of(name: str) -> str:
+    """Return the learned token that stands for a class or style."""
+    return f"<{name.replace(' ', '-')}>"
 
 
 def encode(payload: PromptPayload) -> RecordDict:
@@ -140,7 +182,7 @@ def encode(payload: PromptPayload) -> RecordDict:
     domains = sorted({p.domain for p in prompts})
     columns = {
         "schema_version": payload.schema,
-        "kind": "text",
+        "kind": payload.kind,
         "partition": payload.partition,
         "classes": classes,
         "class_counts": [payload.class_counts.get(name, 0) for name in classes],
@@ -150,8 +192,15 @@ def encode(payload: PromptPayload) -> RecordDict:
         "domains": [domains.index(p.domain) for p in prompts],
         "counts": [p.count for p in prompts],
     }
+    values: dict[str, Any] = {}
+    if payload.kind == "embeddings":
+        arrays = [payload.arrays[p.text] for p in prompts]
+        columns["shape"] = [arrays[0].rows, arrays[0].width]
+        values = {ARRAYS_KEY: b"".join(array.data for array in arrays)}
+    elif payload.kind == "tokens":
+        values = {FILES_KEY: [to_learned_embeds(name, array) for name, array in sorted(payload.arrays.items())]}
     data = json.dumps(columns, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
-    return RecordDict({RECORD_KEY: ConfigRecord({DATA_KEY: zlib.compress(data, level=9)})})
+    return RecordDict({RECORD_KEY: ConfigRecord({DATA_KEY: zlib.compress(data, level=9), **values})})
 
 
 def decode(
@@ -168,7 +217,10 @@ def decode(
     classes, domains : collections of str
         The federation's class and domain names; a prompt may name no other.
     """
-    data = _inflate(records, limits)
+    record = _record(records, limits)
+    if isinstance(record, Rejection):
+        return record
+    data = _inflate(record[DATA_KEY], limits)
     if isinstance(data, Rejection):
         return data
     try:
@@ -180,45 +232,59 @@ def decode(
             f"the payload has schema version {head.schema_version}, this server reads up to {SCHEMA_VERSION}: "
             "update the server or set the client back"
         )
-    if head.kind != "text":
+    if head.kind not in _VALUES:
         return Rejection(f"unknown kind of payload {_quote(head.kind)}")
     try:
-        columns = _TextColumns.model_validate_json(data)
+        columns = _Columns.model_validate_json(data)
     except ValidationError as error:
         return Rejection(f"malformed payload: {_first(error)}")
-    return _rows(columns, limits, frozenset(classes), frozenset(domains))
+    if columns.kind != limits.kind and (columns.kind != "text" or columns.texts):
+        return Rejection(f"the payload is of kind {columns.kind!r}, the run asks for {limits.kind!r}")
+    if set(record) != {DATA_KEY} | _VALUES[columns.kind]:
+        return Rejection(f"a payload of kind {columns.kind!r} holds other values than it should")
+    if reason := _fault(columns, limits, frozenset(classes), frozenset(domains)):
+        return Rejection(reason)
+    prompts = tuple(
+        Prompt(text, columns.classes[label], columns.domain_names[domain], count)
+        for text, label, domain, count in zip(
+            columns.texts, columns.labels, columns.domains, columns.counts, strict=True
+        )
+    )
+    arrays = _arrays(record, columns, limits, {token_of(name) for name in (*classes, *domains)})
+    if isinstance(arrays, str):
+        return Rejection(arrays)
+    class_counts = {n: c for n, c in zip(columns.classes, columns.class_counts, strict=True) if c}
+    return PromptPayload(columns.partition, prompts, class_counts, columns.schema_version, columns.kind, arrays)
 
 
-def merge(payloads: Iterable[PromptPayload], clip: int) -> tuple[Prompt, ...]:
-    """Return the prompts of all clients, equal ones merged with their counts summed, in sorted order.
-
-    Parameters
-    ----------
-    payloads : iterable of PromptPayload
-        One a client.
-    clip : int
-        A client's count of a prompt above this counts as this many, so that no single claim buys the whole budget.
-    """
-    counts: Counter[tuple[str, str, str]] = Counter()
-    for payload in payloads:
-        own: Counter[tuple[str, str, str]] = Counter()
-        for p in payload.prompts:
-            own[p.text, p.label, p.domain] += p.count
-        counts.update({key: min(count, clip) for key, count in own.items()})
-    return tuple(Prompt(*key, count=count) for key, count in sorted(counts.items()))
+_VALUES: dict[str, frozenset[str]] = {
+    "text": frozenset(),
+    "embeddings": frozenset({ARRAYS_KEY}),
+    "tokens": frozenset({FILES_KEY}),
+}
 
 
-def _inflate(records: RecordDict, limits: Limits) -> bytes | Rejection:
+def _record(records: RecordDict, limits: Limits) -> Any:
+    """Return the record's values, each of its type and not too large, or a rejection."""
     if set(records) != {RECORD_KEY} or not isinstance(records[RECORD_KEY], ConfigRecord):
         return Rejection(f"the reply must hold one ConfigRecord {RECORD_KEY!r} and nothing else")
     record: Any = records[RECORD_KEY]
-    if set(record) != {DATA_KEY} or not isinstance(record[DATA_KEY], bytes):
-        return Rejection(f"the record must hold bytes named {DATA_KEY!r} and nothing else")
-    if len(record[DATA_KEY]) > limits.data_bytes:
-        return Rejection(f"the payload has {len(record[DATA_KEY])} bytes, the limit is {limits.data_bytes}")
+    data, block, files = record.get(DATA_KEY), record.get(ARRAYS_KEY, b""), record.get(FILES_KEY, [])
+    if set(record) - {DATA_KEY, ARRAYS_KEY, FILES_KEY} or not isinstance(data, bytes) or not isinstance(block, bytes):
+        return Rejection(f"the record must hold bytes named {DATA_KEY!r} and little else")
+    if not isinstance(files, list) or not all(isinstance(file, bytes) for file in files):
+        return Rejection(f"{FILES_KEY!r} must be a list of bytes")
+    if len(data) > limits.data_bytes:
+        return Rejection(f"the payload has {len(data)} bytes, the limit is {limits.data_bytes}")
+    if (size := len(block) + sum(map(len, files))) > limits.array_bytes:
+        return Rejection(f"the payload's arrays have {size} bytes, the limit is {limits.array_bytes}")
+    return record
+
+
+def _inflate(packed: bytes, limits: Limits) -> bytes | Rejection:
     inflater = zlib.decompressobj()
     try:
-        data = inflater.decompress(record[DATA_KEY], limits.inflated_bytes + 1)
+        data = inflater.decompress(packed, limits.inflated_bytes + 1)
     except zlib.error:
         return Rejection("the payload is not zlib data")
     if len(data) > limits.inflated_bytes:
@@ -228,41 +294,68 @@ def _inflate(records: RecordDict, limits: Limits) -> bytes | Rejection:
     return data
 
 
-def _rows(
-    columns: _TextColumns, limits: Limits, classes: frozenset[str], domains: frozenset[str]
-) -> PromptPayload | Rejection:
+def _fault(columns: _Columns, limits: Limits, classes: frozenset[str], domains: frozenset[str]) -> str:
+    """Return the first thing that is wrong with the columns, or ""."""
     size = len(columns.texts)
     if size > limits.prompts:
-        return Rejection(f"the payload has {size} prompts, the limit is {limits.prompts}")
+        return f"the payload has {size} prompts, the limit is {limits.prompts}"
     if any(len(column) != size for column in (columns.labels, columns.domains, columns.counts)):
-        return Rejection("the payload's columns differ in length")
+        return "the payload's columns differ in length"
     if len(columns.classes) != len(columns.class_counts) or len(set(columns.classes)) != len(columns.classes):
-        return Rejection("the payload's class counts do not match its classes")
+        return "the payload's class counts do not match its classes"
     if unknown := next((name for name in columns.classes if name not in classes), None):
-        return Rejection(f"unknown class {_quote(unknown)}")
+        return f"unknown class {_quote(unknown)}"
     if unknown := next((name for name in columns.domain_names if name and name not in domains), None):
-        return Rejection(f"unknown domain {_quote(unknown)}")
+        return f"unknown domain {_quote(unknown)}"
     if any(count > limits.count for count in (*columns.counts, *columns.class_counts)):
-        return Rejection(f"a count is above the limit of {limits.count}")
+        return f"a count is above the limit of {limits.count}"
     if any(i >= len(columns.classes) for i in columns.labels):
-        return Rejection("a label points to no class")
+        return "a label points to no class"
     if any(i >= len(columns.domain_names) for i in columns.domains):
-        return Rejection("a domain points to no domain name")
-    for text in columns.texts:
+        return "a domain points to no domain name"
+    return _texts_fault(columns.texts, limits, scripts_of((*classes, *domains)))
+
+
+def _texts_fault(texts: Collection[str], limits: Limits, scripts: Collection[str]) -> str:
+    tokens = 0
+    for text in texts:
         if len(text) > limits.characters:
-            return Rejection(f"a prompt has {len(text)} characters, the limit is {limits.characters}")
+            return f"a prompt has {len(text)} characters, the limit is {limits.characters}"
         if not text.strip():
-            return Rejection("a prompt is empty")
-        if any(unicodedata.category(character) in _REFUSED_CATEGORIES for character in text):
-            return Rejection(f"a prompt holds a control or invisible character: {_quote(text)}")
-    prompts = tuple(
-        Prompt(text, columns.classes[label], columns.domain_names[domain], count)
-        for text, label, domain, count in zip(
-            columns.texts, columns.labels, columns.domains, columns.counts, strict=True
-        )
-    )
-    class_counts = {n: c for n, c in zip(columns.classes, columns.class_counts, strict=True) if c}
-    return PromptPayload(columns.partition, prompts, class_counts, columns.schema_version)
+            return "a prompt is empty"
+        if reason := fault(text, scripts):
+            return f"a prompt holds {reason}: {_quote(text)}"
+        count = limits.count_tokens(text)
+        if count > limits.prompt_tokens:
+            return f"a prompt has {count} tokens, the limit is {limits.prompt_tokens}: {_quote(text)}"
+        tokens += count
+        if tokens > limits.tokens:
+            return f"the prompts have more than {limits.tokens} tokens in all"
+    return ""
+
+
+def _arrays(record: Any, columns: _Columns, limits: Limits, names: Collection[str]) -> dict[str, Vectors] | str:
+    """Return the embeddings or learned tokens, or why they are refused."""
+    if columns.kind == "embeddings":
+        if len(set(columns.texts)) != len(columns.texts):
+            return "two embeddings bear one name"
+        if columns.shape is None or (limits.embedding or columns.shape) != columns.shape:
+            return f"the embeddings' shape must be {limits.embedding}, not {columns.shape}"
+        block = split_block(record[ARRAYS_KEY], len(columns.texts), *columns.shape)
+        return block if isinstance(block, str) else dict(zip(columns.texts, block, strict=True))
+    found: dict[str, Vectors] = {}
+    width = limits.embedding[1] if limits.embedding else limits.array_bytes
+    for file in record.get(FILES_KEY, []):
+        learned = from_learned_embeds(file, limits.token_vectors, width)
+        if isinstance(learned, str):
+            return learned
+        token, vectors = learned
+        if token not in names or token in found:
+            return f"a learned token must stand for one class or style: {_quote(token)}"
+        if limits.embedding and vectors.width != width:
+            return f"a learned token has width {vectors.width}, not {width}"
+        found[token] = vectors
+    return found
 
 
 def _quote(text: str) -> str:

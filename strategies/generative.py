@@ -1,31 +1,35 @@
 """Federated Generative Learning on this server: from payloads to a plan, to images, to the global model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from flwr.app import ArrayRecord
 
-from fgl_flower.errors import RunError
+from fgl_flower.foundation.downloads import client_models
 from fgl_flower.learning.images import Images
-from fgl_flower.payload import Prompt, PromptPayload, merge
+from fgl_flower.payload import PromptPayload
 from fgl_flower.runs import Sample
 from fgl_flower.synthesis.engine import engine_for
-from fgl_flower.synthesis.plan import SynthesisPlan, make_plan, settings_for
+from fgl_flower.synthesis.plan import SynthesisPlan
 from fgl_flower.synthesis.store import SyntheticStore
 from strategies.federated import STRATEGIES
 from strategies.fgl import FGL
+from strategies.planning import limits_for, named, plan_for
 from strategies.server import Server, some_of_each_class
 
 
 def fgl(server: Server) -> Sequence[ArrayRecord]:
     """Run the prompt round and the configured number of federated rounds; return the last global model."""
     config, synthesis = server.config, Synthesis(server)
+    server.grid.gate = replace(server.grid.gate, limits=limits_for(config))
     strategy = FGL(
         STRATEGIES[config.wrapped](config),
         synthesis.learn,
         synthesis.fine_tune if config.fine_tune_epochs else None,
         classes=server.source.classes,
         domains=server.source.domains,
+        limits=server.grid.gate.limits,
     )
     return server.federate(strategy, 1 + config.rounds, first_round=-1)
 
@@ -51,8 +55,9 @@ class Synthesis:
             If no payload holds a prompt.
         """
         server = self.server
+        self._count_downloads(payloads)
         with server.ledger.phase("synthesis"):
-            plan = self._plan(payloads)
+            plan = plan_for(server.config, server.source, payloads)
             self.images = self._draw(plan)
         self._keep_samples(plan, payloads)
         return server.train(server.initial, self.images, server.config.server_epochs, "server-training")
@@ -63,19 +68,6 @@ class Synthesis:
             raise RuntimeError("fine-tuning comes after the prompt round")
         epochs = self.server.config.fine_tune_epochs
         return self.server.train(arrays, self.images, epochs, "fine-tuning", server_round)
-
-    def _plan(self, payloads: Sequence[PromptPayload]) -> SynthesisPlan:
-        config = self.server.config
-        if config.prompt_level == "names":  # the control: what could be drawn had nobody sent anything
-            prompts = tuple(
-                Prompt(config.class_template.format(**{"class": name, "style": ""}), name)
-                for name in self.server.source.classes
-            )
-        else:
-            prompts = merge(payloads, clip=config.max_client_examples)
-        if not prompts:
-            raise RunError("no client sent a prompt: there is nothing to draw")
-        return make_plan(prompts, config.images_per_class, settings_for(config), config.seed)
 
     def _draw(self, plan: SynthesisPlan) -> Images:
         server, config = self.server, self.server.config
@@ -101,11 +93,18 @@ class Synthesis:
         }
         return store.images(plan, config.image_size, server.source.classes, server.source.domains)
 
+    def _count_downloads(self, payloads: Sequence[PromptPayload]) -> None:
+        sizes = client_models(self.server.config)
+        for payload in payloads:
+            for model, size in sizes.items() if payload.prompts else ():
+                self.server.ledger.once(str(payload.partition), model, size)
+
     def _keep_samples(self, plan: SynthesisPlan, payloads: Sequence[PromptPayload]) -> None:
         senders: dict[tuple[str, str], set[int]] = {}
         for payload in payloads:
             for prompt in payload.prompts:
-                senders.setdefault((prompt.text, prompt.label), set()).add(payload.partition)
+                for text in (prompt.text, named(prompt.text, payload)):
+                    senders.setdefault((text, prompt.label), set()).add(payload.partition)
         source = self.server.source
         assert self.images is not None
         for i, pixels, label, domain in some_of_each_class(self.images, source.classes, source.domains):

@@ -2,6 +2,8 @@
 
 import json
 import zlib
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +14,15 @@ from hypothesis import strategies as st
 
 from fgl_flower.data.world import CLASSES, STYLES
 from fgl_flower.ledger import message_bytes
-from fgl_flower.payload import Limits, Prompt, PromptPayload, Rejection, decode, encode, merge
+from fgl_flower.payload import Limits, Prompt, PromptPayload, Rejection, decode, encode, token_of
 from fgl_flower.simulation import InlineGrid
+from fgl_flower.vectors import Vectors
 
 CLASS_NAMES = ("star", "circle", "flèche")
 DOMAIN_NAMES = ("sketch", "photo")
 LIMITS = Limits()
 
-words = st.text(st.characters(categories=("L", "N", "P", "S"), codec="utf-8"), min_size=1, max_size=40)
+words = st.text(st.characters(categories=("L", "N", "P", "S"), codec="ascii") | st.sampled_from("éßøñ–"), min_size=1)
 prompts = st.builds(
     Prompt, words, st.sampled_from(CLASS_NAMES), st.sampled_from(("", *DOMAIN_NAMES)), st.integers(1, LIMITS.count)
 )
@@ -170,9 +173,161 @@ def test_any_bytes_give_an_answer(data: bytes) -> None:
     assert isinstance(read(packed(data)), Rejection)
 
 
-def test_merge_sums_equal_prompts_and_clips_each_client() -> None:
-    star, ring = Prompt("a star", "star", count=5), Prompt("a circle", "circle", count=2)
-    greedy = Prompt("a star", "star", count=1_000_000)
-    merged = merge([PromptPayload(0, (star, ring)), PromptPayload(1, (greedy, greedy))], clip=10)
-    # 5 of client 0 and at most 10 of client 1, who cannot get round the clip by repeating itself.
-    assert merged == (Prompt("a circle", "circle", count=2), Prompt("a star", "star", count=15))
+# --- embeddings and learned tokens ---
+
+halves = st.floats(-1000, 1000, width=16)
+
+
+def matrices(rows: int, width: int) -> st.SearchStrategy[Vectors]:
+    values = st.lists(halves, min_size=rows * width, max_size=rows * width)
+    return values.map(lambda v: Vectors.of(np.reshape(v, (rows, width))))
+
+
+@given(st.data(), st.integers(1, 3), st.integers(1, 4))
+def test_embeddings_survive_bit_for_bit(data: st.DataObject, rows: int, width: int) -> None:
+    told = tuple(sorted(data.draw(st.lists(prompts, min_size=1, max_size=4, unique_by=lambda p: p.text))))
+    arrays = {p.text: data.draw(matrices(rows, width)) for p in told}
+    payload = PromptPayload(2, told, {"star": 1}, kind="embeddings", arrays=arrays)
+    outcome = read(encode(payload), Limits(kind="embeddings"))
+    assert outcome == payload
+    assert encode(outcome) == encode(payload)
+    assert read(encode(payload), Limits(kind="embeddings", embedding=(rows, width))) == payload
+    assert isinstance(read(encode(payload), Limits(kind="embeddings", embedding=(rows, width + 1))), Rejection)
+
+
+@given(st.data(), st.integers(1, 16))
+def test_learned_tokens_survive_bit_for_bit(data: st.DataObject, rows: int) -> None:
+    told = (Prompt("a sketch of a <star>", "star", "sketch", 3),)
+    names = data.draw(st.lists(st.sampled_from([*CLASS_NAMES, *DOMAIN_NAMES]), unique=True))
+    payload = PromptPayload(0, told, kind="tokens", arrays={token_of(n): data.draw(matrices(rows, 5)) for n in names})
+    outcome = read(encode(payload), Limits(kind="tokens"))
+    assert outcome == payload
+    assert encode(outcome) == encode(payload)
+
+
+def test_diffusers_loads_a_learned_token_as_it_travels(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    import diffusers
+
+    vectors = np.random.default_rng(0).normal(size=(3, 32)).astype(np.float16)
+    payload = PromptPayload(0, (Prompt("a <star>", "star"),), kind="tokens", arrays={"<star>": Vectors.of(vectors)})
+    (tmp_path / "learned_embeds.safetensors").write_bytes(encode(payload)["payload"]["files"][0])
+    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(tiny_checkpoint)
+    pipeline.load_textual_inversion(tmp_path, weight_name="learned_embeds.safetensors")
+    ids = pipeline.tokenizer.convert_tokens_to_ids(["<star>", "<star>_1", "<star>_2"])
+    assert (
+        pipeline.text_encoder.get_input_embeddings().weight[ids].detach().numpy() == vectors.astype(np.float32)
+    ).all()
+
+
+def with_values(kind: str, **values: Any) -> RecordDict:
+    payload = PromptPayload(
+        3,
+        (Prompt("a", "star", "sketch", 4),),
+        {"star": 4},
+        kind=kind,
+        arrays={"a": TWO} if kind == "embeddings" else {},
+    )
+    return RecordDict({"payload": ConfigRecord({**encode(payload)["payload"], **values})})
+
+
+TWO = Vectors.of(np.ones((2, 4)))
+NOT_FINITE = np.full((2, 4), np.nan, np.float16).tobytes()
+
+
+def token_file(header: Any, data: bytes = bytes(16)) -> bytes:
+    raw = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(raw).to_bytes(8, "little") + raw + data
+
+
+def entry(**changes: Any) -> dict[str, Any]:
+    return {"<star>": {"dtype": "F16", "shape": [2, 4], "data_offsets": [0, 16], **changes}}
+
+
+BAD_FILES = {
+    "empty": b"",
+    "no header": bytes(4),
+    "header beyond the file": (2**63).to_bytes(8, "little") + b"{}",
+    "no JSON": token_file(b"{"),
+    "deep JSON": token_file(b"[" * 1000),
+    "no object": token_file([]),
+    "nothing": token_file({}),
+    "two arrays": token_file(entry() | {"<circle>": entry()["<star>"]}),
+    "terabytes": token_file(entry(shape=[2**40, 4])),
+    "negative": token_file(entry(shape=[-2, -4])),
+    "no matrix": token_file(entry(shape=[8])),
+    "other dtype": token_file(entry(dtype="F32")),
+    "offsets lie": token_file(entry(data_offsets=[0, 2**50])),
+    "short": token_file(entry(), bytes(14)),
+    "tail": token_file(entry(), bytes(18)),
+    "NaN": token_file(entry(), NOT_FINITE),
+    "unknown name": token_file({"<tank>": entry()["<star>"]}),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_FILES)
+def test_forged_token_files_are_refused(fault: str) -> None:
+    assert isinstance(read(with_values("tokens", files=[BAD_FILES[fault]]), Limits(kind="tokens")), Rejection)
+    good = read(with_values("tokens", files=[token_file(entry())]), Limits(kind="tokens"))
+    assert isinstance(good, PromptPayload)
+    assert good.arrays["<star>"].array.shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("records", "reason"),
+    [
+        (with_values("embeddings", arrays=NOT_FINITE), "NaN"),
+        (with_values("embeddings", arrays=bytes(14)), "need 16 bytes"),
+        (with_values("embeddings", arrays=bytes(1 << 20)), "need 16 bytes"),
+        (with_values("embeddings", arrays=np.full(8, 60000, np.float16).tobytes()), "the limit is 1000"),
+        (with_values("embeddings", arrays="text"), "bytes"),
+        (with_values("embeddings", arrays=bytes(5000)), "arrays have 5000 bytes"),
+        (with_values("embeddings", files=[]), "other values"),
+        (with_values("text"), "the run asks for 'embeddings'"),
+    ],
+)
+def test_forged_embeddings_are_refused(records: RecordDict, reason: str) -> None:
+    size = 1 << 21 if reason != "arrays have 5000 bytes" else 4096
+    outcome = read(records, Limits(kind="embeddings", array_bytes=size))
+    assert isinstance(outcome, Rejection)
+    assert reason in outcome.reason
+
+
+def test_a_client_with_nothing_to_say_may_say_so_at_every_level() -> None:
+    for kind in ("text", "embeddings", "tokens"):
+        assert read(encode(PromptPayload(1)), Limits(kind=kind)) == PromptPayload(1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a st\u0430r",  # Cyrillic a
+        "\u0455\u0442\u0430\u0433",  # all Cyrillic
+        "a \uff53\uff54\uff41\uff52",  # full width
+        "\U0001d42c\U0001d42d\U0001d41a\U0001d42b",  # mathematical bold
+        "a \u24e2tar",  # circled
+        "s\u03c4ar",  # Greek tau
+        "\u0261reen star",  # phonetic g
+        "s\u017ftar",  # long s
+        "sta\u0336\u0336\u0336r",  # struck through
+        "star \uff11\uff12",  # full-width digits
+        "\u212aite",  # Kelvin sign
+    ],
+)
+def test_look_alikes_are_refused(text: str) -> None:
+    assert isinstance(read(wire(texts=[text])), Rejection)
+
+
+def test_letters_of_the_federations_own_names_are_welcome() -> None:
+    payload = PromptPayload(0, (Prompt("картина: звезда, très joli, naïve", "звезда"),))
+    assert decode(encode(payload), LIMITS, ("звезда",)) == payload
+    assert isinstance(read(encode(payload)), Rejection)
+    mixed = PromptPayload(0, (Prompt("звeзда", "звезда"),))  # a Latin e among Cyrillic letters
+    assert isinstance(decode(encode(mixed), LIMITS, ("звезда",)), Rejection)
+
+
+def test_limits_on_tokens() -> None:
+    told = PromptPayload(0, (Prompt("one two three", "star"), Prompt("one two", "star")))
+    count = Limits(count_tokens=lambda text: len(text.split()))
+    assert read(encode(told), count) == read(encode(told), replace(count, prompt_tokens=3, tokens=5))
+    assert "has 3 tokens" in getattr(read(encode(told), replace(count, prompt_tokens=2)), "reason", "")
+    assert "more than 4 tokens" in getattr(read(encode(told), replace(count, tokens=4)), "reason", "")

@@ -263,23 +263,44 @@ def make_plan(
     embeddings : mapping of str to np.ndarray, optional
         See `SynthesisPlan`.
     """
-    embeddings = dict(embeddings or {})
     by_class: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for prompt in prompts:
         by_class[prompt.label].add((prompt.domain, prompt.text))
-    common = settings.to_json()
-    replicas: Counter[str] = Counter()
-    images = []
+    counts = []
     for label in sorted(by_class):
         budget = images_per_class if isinstance(images_per_class, int) else images_per_class.get(label, 0)
         entries = sorted(by_class[label])
         share, rest = divmod(budget, len(entries))
         for position, (domain, text) in enumerate(entries):
-            digest = _prompt_digest(text, embeddings.get(text))
-            for _ in range(share + (position < rest)):
-                seed = _seed(run_seed, digest, replicas[text])
-                replicas[text] += 1
-                images.append(PlannedImage(text, label, domain, seed, content_key(common, digest, seed), digest))
+            counts.append((text, label, domain, share + (position < rest)))
+    return plan_of(counts, settings, run_seed, embeddings)
+
+
+def plan_of(
+    counts: Iterable[tuple[str, str, str, int]],
+    settings: SamplingSettings,
+    run_seed: int,
+    embeddings: Mapping[str, np.ndarray] | None = None,
+) -> SynthesisPlan:
+    """Return the plan that draws so many images of each prompt.
+
+    Parameters
+    ----------
+    counts : iterable of (str, str, str, int)
+        Prompt or name of an embedding, class, style, images; in the order of the plan.
+    settings, run_seed, embeddings
+        As for `make_plan`.
+    """
+    embeddings = dict(embeddings or {})
+    common = settings.to_json()
+    replicas: Counter[str] = Counter()
+    images = []
+    for text, label, domain, count in counts:
+        digest = _prompt_digest(text, embeddings.get(text))
+        for _ in range(count):
+            seed = _seed(run_seed, digest, replicas[text])
+            replicas[text] += 1
+            images.append(PlannedImage(text, label, domain, seed, content_key(common, digest, seed), digest))
     return SynthesisPlan(settings, tuple(images), embeddings)
 
 

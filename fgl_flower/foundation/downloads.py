@@ -1,0 +1,40 @@
+"""What a client has to download once before it can answer the prompt round."""
+
+from pathlib import Path
+
+from fgl_flower.config import RunConfig
+from fgl_flower.errors import ModelError
+from fgl_flower.foundation.captioner import captioner_folder
+from fgl_flower.foundation.generator import inspect
+from fgl_flower.foundation.text import text_folder
+
+_TEXT_PARTS = ("tokenizer", "text_encoder")
+_GENERATOR_PARTS = ("unet", "vae", "scheduler")
+
+
+def client_models(config: RunConfig) -> dict[str, int]:
+    """Return the models that a client needs at the run's prompt level, and their sizes in bytes.
+
+    The generator counts by the parts that a client uses: its text encoder to average captions, denoiser and
+    autoencoder too to learn tokens. A captioner of the hub that this machine has not cached counts nothing.
+    """
+    sizes: dict[str, int] = {}
+    level = config.prompt_level
+    if level in {"instance", "embeddings"}:
+        try:
+            folder = captioner_folder(config.captioner, config.captioner_revision, download=False)
+        except ModelError:
+            pass
+        else:
+            sizes[f"captioner {config.captioner}"] = _bytes(folder)
+    if level in {"embeddings", "tokens"}:
+        card = inspect(config.generator, config.generator_revision)
+        folder = text_folder(card)
+        parts = _TEXT_PARTS + (_GENERATOR_PARTS if level == "tokens" else ())
+        # A few-step generator is inverted through the one it was distilled from, which lies where the encoder does.
+        sizes[f"generator {config.generator}: {', '.join(parts)}"] = sum(_bytes(folder / part) for part in parts)
+    return sizes
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -5,6 +5,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -103,6 +104,7 @@ def synthesis(
     seconds: Annotated[float, typer.Option(min=1, help="Begin no further round after this long.")] = 200.0,
     levers: Annotated[bool, typer.Option(help="Measure each lever alone.")] = False,
     accuracy: Annotated[bool, typer.Option(help="Train a classifier on the images of each setting, 3 seeds.")] = False,
+    images_per_class: Annotated[int, typer.Option(min=1, help="For the classifier's training set.")] = 240,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for bench-synthesis.json.")] = None,
 ) -> None:
     """Draw with the reference loop and with the engine in turn: images a second, ratio, memory, and MFU on a GPU.
@@ -144,13 +146,20 @@ def synthesis(
     if accuracy:
         from experiments.levers import measure_accuracy
 
-        results["accuracy"] = measure_accuracy([c.settings for c in contestants], [c.generator for c in contestants])
-        for one, values in zip(contestants, results["accuracy"], strict=True):
-            figures = " ".join(f"{100 * value:.1f}" for value in values)
-            console.print(
-                f"{one.name}: test accuracy of a classifier trained on its images: {figures} %", highlight=False
+        results["accuracy"] = {}
+        for one in contestants:
+            results["accuracy"][one.name] = measure_accuracy(
+                one.settings,
+                one.generator,
+                images_per_class,
+                (output or Path(tempfile.mkdtemp())) / "store",
+                partial(_say, one.name),
             )
-        _write(results, output)
+            _write(results, output)
+
+
+def _say(name: str, figure: str) -> None:
+    console.print(f"{name}: classifier trained on its images, {figure}", highlight=False)
 
 
 def _contestants(model: str, few_step: str, device: str, precision: str) -> list[Contestant]:

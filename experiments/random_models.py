@@ -1,6 +1,7 @@
 """A pipeline of Stable Diffusion 2.1's size with random weights: for speed and memory where no weights are at hand."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -69,7 +70,7 @@ def build_sd21(device: str = "auto", precision: str = "auto", seed: int = 0) -> 
     scheduler = diffusers.DDIMScheduler(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False, steps_offset=1
     )
-    pipeline = diffusers.StableDiffusionPipeline(
+    pipeline: Any = diffusers.StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
@@ -80,7 +81,8 @@ def build_sd21(device: str = "auto", precision: str = "auto", seed: int = 0) -> 
         requires_safety_checker=False,
     )
     pipeline.set_progress_bar_config(disable=True)
-    for module in (unet, vae, text_encoder):
+    module: torch.nn.Module
+    for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
         module.eval().requires_grad_(False)
     card = GeneratorCard(
         SD21, f"seed:{seed}", "StableDiffusionPipeline", "DDIMScheduler", 50, 2.0, 512, Path("/nonexistent")

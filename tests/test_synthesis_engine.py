@@ -14,7 +14,7 @@ from fgl_flower.synthesis import engine as engines
 from fgl_flower.synthesis import tuning, upkeep
 from fgl_flower.synthesis.engine import LocalEngine, windows
 from fgl_flower.synthesis.plan import SamplingSettings, SynthesisPlan, make_plan
-from fgl_flower.synthesis.sampler import PromptCache, Sampler
+from fgl_flower.synthesis.sampler import PROMPTS_PER_CALL, PromptCache, Sampler
 from fgl_flower.synthesis.store import SyntheticStore
 from tests.tiny_models import save_text_to_image
 
@@ -179,7 +179,7 @@ def test_guidance_acts_in_its_interval_alone(generator: Generator) -> None:
 def test_embeddings_draw_what_their_text_draws(generator: Generator) -> None:
     told = [Told("a photo of a star", "star")]
     by_text = plan_for(generator, 3, told)
-    encoded, _ = generator.pipeline.encode_prompt(["a photo of a star"] * 64, "cpu", 1, False)
+    encoded, _ = generator.pipeline.encode_prompt(["a photo of a star"] * PROMPTS_PER_CALL, "cpu", 1, False)
     embeddings = {"a photo of a star": encoded[0].numpy()}
     by_embedding = make_plan(told, 3, by_text.settings, 0, embeddings)
     assert set(by_text.keys).isdisjoint(by_embedding.keys)

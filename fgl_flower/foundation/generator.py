@@ -195,9 +195,11 @@ def resolve_precision(precision: str, device: "torch.device") -> str:
 
 def _load_pipeline(card: GeneratorCard, dtype: "torch.dtype") -> Any:
     import diffusers
-    from diffusers.utils import logging
+    import transformers
 
-    logging.set_verbosity_error()
+    for logging in (diffusers.utils.logging, transformers.utils.logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
     options: dict[str, Any] = {"torch_dtype": dtype, "local_files_only": True}
     root = card.base or card.folder
     index = _read_json(root / "model_index.json")

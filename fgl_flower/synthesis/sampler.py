@@ -19,7 +19,7 @@ from fgl_flower.errors import ModelError
 from fgl_flower.foundation.generator import Generator
 from fgl_flower.synthesis.plan import PlannedImage, SamplingSettings
 
-PROMPTS_PER_CALL = 64
+PROMPTS_PER_CALL = 16
 PROMPTS_IN_MEMORY = 2048
 DECODED_PIXELS_PER_CALL = 16 * 512 * 512
 

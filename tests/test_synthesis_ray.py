@@ -1,0 +1,60 @@
+"""The Ray engine draws the same images as the local one, whatever happens to its actors."""
+
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+import ray
+
+from fgl_flower.errors import ModelError
+from fgl_flower.foundation.generator import Generator
+from fgl_flower.synthesis import upkeep
+from fgl_flower.synthesis.engine import LocalEngine
+from fgl_flower.synthesis.store import SyntheticStore
+from tests.test_synthesis_engine import plan_for
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> object:
+    """A one-node cluster whose only CPU is taken, as Flower's client actors take them all during a simulation."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=80 * 2**20)
+
+    @ray.remote(num_cpus=1)
+    class Client:
+        def ready(self) -> bool:
+            return True
+
+    client = Client.remote()
+    ray.get(client.ready.remote())
+    yield client
+    ray.shutdown()
+
+
+def test_actors_draw_what_the_local_engine_draws_even_when_killed(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    from fgl_flower.synthesis.ray_engine import RayEngine
+
+    generator = Generator.load(str(tiny_checkpoint), device="cpu", precision="float32")
+    plan = plan_for(generator, 40)
+    local = SyntheticStore(tmp_path / "local")
+    LocalEngine(generator=generator).fill(plan, local)
+    killed: list[int] = []
+
+    def kill_one(done: int, _: int) -> None:
+        if done >= 16 and not killed:
+            ours = psutil.Process().children(recursive=True)
+            actor = next(p for p in ours if p.cmdline()[:1] and p.cmdline()[0].startswith("ray::Painter"))
+            killed.append(actor.pid)
+            actor.kill()
+
+    store = SyntheticStore(tmp_path / "ray")
+    report = RayEngine(str(tiny_checkpoint), device="cpu", batch_size=4, actors=2).fill(plan, store, kill_one)
+    assert (report.planned, report.drawn, len(killed)) == (80, 80, 1)
+    assert len(report.images_per_second) >= 2
+    assert store.digest(plan) == local.digest(plan)
+    assert upkeep.verify(store.path).problems == []
+    assert ray.is_initialized()  # the cluster was not ours to stop
+
+    with pytest.raises(ModelError, match="no generator"):
+        RayEngine("/nowhere/model", device="cpu").fill(plan, SyntheticStore(tmp_path / "other"))

@@ -2,13 +2,14 @@
 
 import shlex
 import sys
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
 
+from experiments import plan_cli
+from experiments.options import SetOption, load
 from experiments.terminal import console, progress_bars, quiet, run_table, told_in_a_sentence
 from fgl_flower.config import RunConfig, describe_keys
 from fgl_flower.errors import ConfigError
@@ -43,10 +44,6 @@ Files = Annotated[list[Path], typer.Argument(help="Run configurations (flat TOML
 EngineOption = Annotated[
     Literal["inline", "ray"],
     typer.Option(help="Run the clients in this process, or as Ray actors by Flower's simulation."),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file; may be given several times."),
 ]
 RunsDirOption = Annotated[Path | None, typer.Option(help="Folder for run folders; wins over the file's runs-dir.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show Flower's own log, and tracebacks.")]
@@ -153,33 +150,6 @@ def config() -> None:
     console.print(table)
 
 
-def load(file: Path, settings: list[str] | None = None, runs_dir: Path | None = None) -> RunConfig:
-    """Return the configuration of a file under `--set` and `--runs-dir`.
-
-    Raises
-    ------
-    ConfigError
-        If the file, a setting or their combination describes no valid run.
-    """
-    overrides: dict[str, Any] = {}
-    for setting in settings or []:
-        key, sign, text = setting.partition("=")
-        if not sign or not key.strip():
-            raise ConfigError(f"--set wants KEY=VALUE, for instance --set seed=1, not {setting!r}")
-        overrides[key.strip()] = _value(text.strip())
-    if runs_dir is not None:
-        overrides["runs-dir"] = str(runs_dir)
-    return RunConfig.load(file, **overrides)
-
-
-def _value(text: str) -> Any:
-    """Read a value as TOML does; what is no TOML value is a string, so that `--set method=fedavg` needs no quotes."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
 def _execute(config: RunConfig, engine: Literal["inline", "ray"]) -> Run:
     with console.status("loading torch and Flower"):
         from experiments.runner import run as run_once
@@ -216,6 +186,10 @@ def _write_report(paths: list[Path], target: Path) -> Path:
     from fgl_flower.report.page import write_report
 
     return write_report(paths, target)
+
+
+app.command()(plan_cli.plan)
+app.command()(plan_cli.preview)
 
 
 def main() -> None:

@@ -74,7 +74,7 @@ class Captioner:
     """
 
     def __init__(self, model: "PreTrainedModel", processor: "ProcessorMixin", device: torch.device) -> None:
-        self.model: Any = model.eval().requires_grad_(False).to(device)  # type: ignore[arg-type]
+        self.model: Any = model.eval().requires_grad_(False).to(device)
         self.processor = processor
         self.device = device
 

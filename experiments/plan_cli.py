@@ -1,0 +1,148 @@
+"""`fgl plan` and `fgl preview`: what would be drawn, and what a client would send, before anything is."""
+
+import json
+import zlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from experiments.options import SetOption, load
+from experiments.terminal import console, quiet, told_in_a_sentence
+from fgl_flower.config import RunConfig
+from fgl_flower.errors import ConfigError, RunError
+from fgl_flower.report.words import human_bytes
+
+FileArgument = Annotated[Path, typer.Argument(help="Run configuration (flat TOML).", metavar="FILE")]
+
+
+def plan(file: FileArgument, set_: SetOption = None) -> None:
+    """Ask every client for its prompts and print what the server would draw: prompts, counts, seeds. Draws nothing.
+
+    [bold]Examples[/]
+
+      fgl plan experiments/demo/fgl.toml
+
+      fgl plan experiments/demo/fgl.toml --set prompt-level=instance --set budget-rule=by-count
+    """
+    quiet(False)
+    with told_in_a_sentence(verbose=False):
+        config = _generative(load(file, set_))
+        with console.status("asking the clients"):
+            made, refused = _ask(config)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        for heading in ("class", "style", "images", "first seed", "prompt"):
+            table.add_column(heading, justify="right" if heading == "images" else "left", no_wrap=heading != "prompt")
+        seeds: dict[tuple[str, str, str], int] = {}
+        for image in made.images:
+            seeds.setdefault((image.label, image.domain, image.prompt), image.seed)
+        for label, domain, prompt, count in made.rows():
+            table.add_row(label, domain, str(count), f"{seeds[label, domain, prompt]:016x}", _plain(prompt))
+        if not console.is_terminal:
+            console.width = 200  # into a file or pipe: no prompt is folded
+        console.print(table)
+        for client, reason in refused.items():
+            console.print(f"client {client} is refused: {reason}", style="red", markup=False, highlight=False)
+        settings = made.settings
+        console.print(
+            f"{len(made):,} images of {len(table.rows):,} prompts by {settings.generator} {settings.revision[:19]} "
+            f"in {settings.steps} steps at guidance {settings.guidance:g}; plan {made.digest}",
+            soft_wrap=True,
+            markup=False,
+            highlight=False,
+        )
+
+
+def preview(
+    file: FileArgument,
+    client: Annotated[int, typer.Option("--client", "-c", help="Partition of the client, from 0.")] = 0,
+    set_: SetOption = None,
+) -> None:
+    """Print exactly what a client would send in the prompt round, and its size. Nothing is sent.
+
+    [bold]Examples[/]
+
+      fgl preview experiments/demo/fgl.toml --client 2
+
+      fgl preview experiments/demo/fgl.toml --set prompt-level=instance
+    """
+    quiet(False)
+    with told_in_a_sentence(verbose=False):
+        config = _generative(load(file, set_))
+        from clients.client_app import app as client_app
+        from clients.data import Client
+        from clients.prompting import prompts
+        from fgl_flower.payload import encode
+
+        if not 0 <= client < config.clients:
+            raise ConfigError(f"--client {client}: the run has clients 0 to {config.clients - 1}")
+        with console.status(f"client {client} looks at its images"):
+            payload = prompts(Client(client, config))
+            records = encode(payload)
+            size = _message_bytes(client_app, records)
+        values: Any = records["payload"]
+        for key, value in json.loads(zlib.decompress(values["data"])).items():
+            print(f"{key}: {json.dumps(value, ensure_ascii=False, indent=2 if key == 'texts' else None)}")
+        sizes = [f"text {human_bytes(len(values['data']))} compressed"]
+        if payload.arrays:
+            one = next(iter(payload.arrays.values()))
+            total = sum(len(array.data) for array in payload.arrays.values())
+            sizes.append(f"{len(payload.arrays)} arrays of {one.rows} x {one.width} float16, {human_bytes(total)}")
+        console.print(
+            f"client {client} would send {size:,} bytes: kind {payload.kind}, {len(payload.prompts):,} prompts, "
+            f"{', '.join(sizes)}; the rest is Flower's message around it",
+            soft_wrap=True,
+            markup=False,
+            highlight=False,
+        )
+
+
+def _generative(config: RunConfig) -> RunConfig:
+    if config.method != "fgl":
+        raise ConfigError(f"method = {config.method!r} has no prompt round: set method to 'fgl'")
+    return config
+
+
+def _ask(config: RunConfig) -> tuple[Any, dict[str, str]]:
+    """Return the plan of a prompt round held in this process, and the refused clients with the reasons."""
+    from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+
+    from clients.client_app import app as client_app
+    from fgl_flower.data.sources import load_source
+    from fgl_flower.ledger import Ledger
+    from fgl_flower.payload import PromptPayload, decode
+    from fgl_flower.preflight import preflight
+    from fgl_flower.simulation import InlineGrid
+    from strategies.gate import Gate
+    from strategies.guarded_grid import GuardedGrid
+    from strategies.planning import limits_for, plan_for
+
+    preflight(config)
+    source, limits, events = load_source(config), limits_for(config), []
+    gate = Gate(ArrayRecord(), config.clients, source.classes, source.domains, limits)
+    inline = InlineGrid(client_app, config.clients, config.to_flat())
+    grid = GuardedGrid(inline, gate, Ledger(config.clients), events.append)
+    question = RecordDict({"config": ConfigRecord({"server-round": 0})})
+    replies = list(grid.send_and_receive([Message(question, n, "query.prompts") for n in grid.get_node_ids()]))
+    if failures := [event["reason"] for event in events if event["event"] == "failure"]:
+        raise RunError(f"{len(failures)} clients failed; the last one: {failures[-1]}")
+    found = [decode(reply.content, limits, source.classes, source.domains) for reply in replies]
+    return plan_for(config, source, [p for p in found if isinstance(p, PromptPayload)]), grid.quarantined
+
+
+def _message_bytes(client_app: Any, records: Any) -> int:
+    from flwr.app import Message, RecordDict
+
+    from fgl_flower.ledger import message_bytes
+    from fgl_flower.simulation import InlineGrid
+
+    node = next(iter(InlineGrid(client_app, 1, {}).get_node_ids()))
+    question = Message(RecordDict(), node, "query.prompts")
+    question.metadata.__dict__["_message_id"] = "0" * 64  # as long as Flower's own
+    return message_bytes(Message(records, reply_to=question))
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", "\\[")

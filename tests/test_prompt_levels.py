@@ -1,0 +1,179 @@
+"""Every prompt level from the client's images to the server's plan, and what each may cost."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clients import captions as captioning
+from clients.captions import captions, chosen
+from clients.data import Client
+from clients.prompting import prompts
+from fgl_flower.config import RunConfig
+from fgl_flower.data.sources import load_source
+from fgl_flower.foundation.downloads import client_models
+from fgl_flower.foundation.text import TextEncoder
+from fgl_flower.ledger import object_bytes
+from fgl_flower.payload import Limits, PromptPayload, Rejection, decode, encode
+from fgl_flower.runs import read_run
+from strategies.planning import limits_for, plan_for
+from tests.test_strategies import served
+
+SMALL: dict[str, Any] = {
+    "private_images": 120,
+    "validation_images": 60,
+    "test_images": 60,
+    "clients": 6,
+    "partition": "domain",
+    "images_per_class": 7,
+    "token_steps": 2,
+    "device": "cpu",
+}
+LEVELS = ("names", "class", "class-style", "instance", "embeddings", "tokens")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def configured(**changes: Any) -> RunConfig:
+    return RunConfig(**{**SMALL, **changes})
+
+
+def received(config: RunConfig, number: int) -> PromptPayload:
+    source = load_source(config)
+    payload = prompts(Client(number, config))
+    outcome = decode(encode(payload), limits_for(config), source.classes, source.domains)
+    assert outcome == payload
+    return payload
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_every_level_survives_the_wire_and_becomes_a_plan_of_one_size(level: str) -> None:
+    config = configured(prompt_level=level)
+    plan = plan_for(config, load_source(config), [received(config, i) for i in range(2)])
+    assert Counter(image.label for image in plan.images) == dict.fromkeys(load_source(config).classes, 7)
+    assert len(set(plan.keys)) == 70
+    assert all(image.prompt in plan.embeddings for image in plan.images) == (level in {"embeddings", "tokens"})
+
+
+def test_a_payload_of_another_level_is_refused() -> None:
+    config = configured(prompt_level="instance")
+    source = load_source(config)
+    other = encode(prompts(Client(0, configured(prompt_level="embeddings"))))
+    assert isinstance(decode(other, limits_for(config), source.classes, source.domains), Rejection)
+
+
+def test_instance_prompts_count_identical_captions_and_follow_the_template() -> None:
+    config = configured(prompt_level="instance")
+    payload = received(config, 1)
+    client = Client(1, config)
+    told = captions(client, client.dataset)
+    assert sum(p.count for p in payload.prompts) == len(told) == len(client.dataset)
+    assert len({(p.text, p.label, p.domain) for p in payload.prompts}) == len(payload.prompts)
+    assert max(p.count for p in payload.prompts) > 1
+    assert {p.text for p in payload.prompts} <= {
+        f"{c}, {caption}, sketch" for c in client.source.classes for caption in told
+    }
+
+
+def test_a_client_captions_its_images_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configured(prompt_level="instance")
+    first = received(config, 2)
+    monkeypatch.setattr(captioning, "_captioner", lambda *_: pytest.fail("captioned twice"))
+    assert received(config, 2) == first
+    assert received(configured(prompt_level="embeddings"), 2).class_counts == first.class_counts
+
+
+def test_captions_are_scrubbed_before_they_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gossip:
+        def describe(self, images: list) -> list[str]:
+            return ["a badge of ada@example.org"] * len(images)
+
+    monkeypatch.setattr(captioning, "_captioner", lambda *_: Gossip())
+    monkeypatch.setattr(captioning, "_CAPTIONS", {})
+    texts = {p.text for p in received(configured(prompt_level="instance"), 0).prompts}
+    assert "star, a badge of, photo" in texts
+    assert not any("ada" in text for text in texts)
+
+
+def test_a_limited_number_of_captions_is_spread_over_the_classes() -> None:
+    client = Client(0, configured(max_captions=12))
+    labels = Counter(chosen(client)["label"])
+    assert labels.total() == 12
+    assert max(labels.values()) - min(labels.values()) <= 1
+    assert len(labels) == 10
+
+
+def test_mean_embeddings_are_means_of_the_captions_embeddings() -> None:
+    config = configured(prompt_level="embeddings")
+    payload, words = received(config, 1), received(configured(prompt_level="instance"), 1)
+    encoder = TextEncoder.load(config.generator)
+    for p in payload.prompts:
+        own = [w for w in words.prompts if (w.label, w.domain) == (p.label, p.domain)]
+        encoded = encoder.encode([w.text for w in own]).numpy()
+        mean = sum(w.count * e for w, e in zip(own, encoded, strict=True)) / p.count
+        np.testing.assert_allclose(payload.arrays[p.text].array, mean, atol=4e-3)
+
+
+def test_clusters_multiply_the_embeddings_and_keep_the_counts() -> None:
+    one, three = (received(configured(prompt_level="embeddings", embedding_clusters=k), 1) for k in (1, 3))
+    assert len(one.prompts) < len(three.prompts) <= 3 * len(one.prompts)
+    assert sum(p.count for p in one.prompts) == sum(p.count for p in three.prompts) == 20
+    classes = received(configured(prompt_level="embeddings", embedding_groups="class"), 1)
+    assert {p.domain for p in classes.prompts} == {""}
+
+
+@pytest.mark.parametrize("subject", ["class", "style"])
+def test_learned_tokens_stand_for_classes_or_styles(subject: str) -> None:
+    config = configured(prompt_level="tokens", token_subject=subject, token_vectors=3)
+    payload = received(config, 1)
+    names = set(payload.class_counts) if subject == "class" else {"sketch"}
+    assert set(payload.arrays) == {f"<{name}>" for name in names}
+    assert all((v.rows, v.width) == (3, 64) for v in payload.arrays.values())
+    assert all(sum(token in p.text for token in payload.arrays) == 1 for p in payload.prompts)
+    assert object_bytes(encode(payload)) < (7_000 if subject == "class" else 2_000)
+
+
+def test_a_client_without_images_has_nothing_to_say() -> None:
+    config = configured(private_images=60, clients=40, partition="dirichlet", beta=0.01)
+    empty = next(i for i in range(40) if not len(Client(i, config).dataset))
+    for level in LEVELS:
+        client = Client(empty, config.model_copy(update={"prompt_level": level}))
+        assert prompts(client) == PromptPayload(empty)
+
+
+def test_what_a_client_downloads_grows_with_the_level() -> None:
+    sizes = {level: client_models(configured(prompt_level=level)) for level in LEVELS}
+    assert sizes["names"] == sizes["class"] == sizes["class-style"] == {}
+    (captioner,) = sizes["instance"].values()
+    assert 1_000_000 < captioner < 3_000_000
+    assert sum(sizes["embeddings"].values()) > captioner
+    assert sum(sizes["tokens"].values()) > 2_000_000
+
+
+def test_limits_count_with_the_generators_own_tokenizer(tiny_checkpoint: Path) -> None:
+    found = limits_for(configured(generator=str(tiny_checkpoint), prompt_level="tokens"))
+    assert (found.kind, found.embedding, found.count_tokens("a star")) == ("tokens", (16, 32), 4)
+    assert limits_for(configured(prompt_level="class")).kind == "text"
+    assert isinstance(Limits().count_tokens("a star"), int)
+
+
+def test_downloads_and_prompts_are_in_the_result(tmp_path: Path) -> None:
+    config = configured(
+        prompt_level="embeddings",
+        clients=2,
+        partition="iid",
+        server_epochs=1,
+        images_per_class=2,
+        runs_dir=str(tmp_path),
+    )
+    found = read_run(served(config))
+    assert found.result is not None
+    assert found.result.bytes_once_per_client == sum(client_models(config).values())
+    assert found.result.synthetic_images == 20
+    assert found.result.bytes_total > 2 * found.result.bytes_once_per_client

@@ -34,10 +34,10 @@ from miniature.public import Public, load_public
 
 SEED = 2306  # 16064
 SCHEDULES = {
-    "autoencoder": Schedule(steps=8_000, learning_rate=1e-3, ema=0.999),
-    "generator": Schedule(steps=24_000, learning_rate=1e-3, ema=0.9995),
-    "few-step": Schedule(steps=8_000, learning_rate=4e-4, ema=0.999),
-    "captioner": Schedule(steps=8_000, learning_rate=1e-3, ema=0.999),
+    "autoencoder": Schedule(steps=3_000, learning_rate=1e-3, ema=0.999),
+    "generator": Schedule(steps=15_500, learning_rate=1e-3, ema=0.9995),
+    "few-step": Schedule(steps=7_000, learning_rate=4e-4, ema=0.999),
+    "captioner": Schedule(steps=10_000, learning_rate=1e-3, ema=0.999),
 }
 BATCHES = {"autoencoder": 128, "generator": 512, "few-step": 256, "captioner": 256}
 WEIGHTS = Path(__file__).parent / "weights"
@@ -49,7 +49,7 @@ class Recipe:
     Parameters
     ----------
     work : Path
-        Folder for checkpoints, made if missing.
+        Folder for checkpoints, made if missing. A stage starts from ``STAGE.initial.safetensors`` where it lies there.
     images : int
         Images of the public split to train on.
     device : torch.device
@@ -123,6 +123,8 @@ class Recipe:
         if done.exists():
             model.load_state_dict(load_file(done, device=str(self.device)))
             return model.eval()
+        if (earlier := self.work / f"{name}.initial.safetensors").exists():
+            model.load_state_dict(load_file(earlier, device=str(self.device)))
         base = SCHEDULES[name]
         schedule = Schedule(max(1, round(base.steps * self.scale)), base.learning_rate, base.ema)
         site = stages.Site(self.work, SEED, BATCHES[name], self.deadline)

@@ -14,7 +14,7 @@ from miniature.fitting import LossOf, Schedule, fit
 from miniature.public import Public, to_model
 
 EMPTY_SHARE = 0.1  # of the captions, left out for classifier-free guidance
-GUIDANCE = 2.0  # taught to the few-step generator
+GUIDANCE = 2.5  # taught to the few-step generator
 FEW_STEPS = 4
 
 

@@ -18,9 +18,9 @@ _CAPTIONS: dict[tuple[Any, ...], tuple[str, ...]] = {}
 _REMEMBERED = 4096  # clients: a simulation has many in one process
 
 
-def chosen(client: Client) -> datasets.Dataset:
-    """Return the images that a client describes: all of them, or `max-captions` chosen evenly from their classes."""
-    dataset, most = client.dataset, client.config.max_captions
+def chosen(client: Client, dataset: datasets.Dataset) -> datasets.Dataset:
+    """Return the images that a client looks at: all of these, or `max-captions` of them, evenly of every class."""
+    most = client.config.max_captions
     if len(dataset) <= most:
         return dataset
     rng = np.random.default_rng(client.config.seed)

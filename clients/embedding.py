@@ -20,7 +20,7 @@ from fgl_flower.vectors import Vectors
 
 def mean_embeddings(client: Client) -> tuple[tuple[Prompt, ...], dict[str, Vectors]]:
     """Return the client's embeddings, (tokens, width) each, by the texts of the prompts that name them."""
-    config, dataset = client.config, chosen(client)
+    config, dataset = client.config, chosen(client, client.dataset)
     labels, domains = names(client, dataset)
     told = texts(config, captions(client, dataset), labels, domains)
     if config.embedding_groups == "class":

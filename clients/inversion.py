@@ -7,6 +7,7 @@ import torch
 
 from clients.captions import chosen, count, names
 from clients.data import Client
+from fgl_flower.config import RunConfig
 from fgl_flower.foundation.generator import Generator
 from fgl_flower.foundation.inversion import encode_images, invert, load_for_inversion
 from fgl_flower.foundation.text import TextEncoder
@@ -18,37 +19,42 @@ from fgl_flower.vectors import Vectors
 def learned_tokens(client: Client) -> tuple[tuple[Prompt, ...], dict[str, Vectors]]:
     """Return the client's prompts, in which tokens stand for its classes or styles, and the tokens' vectors.
 
-    The prompts are those of the class-style level, with ``<fish>`` for "fish" or ``<neon>`` for "neon".
+    The prompts are those of the class-style level, with ``<fish>`` for "fish" or ``<neon>`` for "neon". Where
+    `token-names` lists some, the others go by words and only images of the listed ones are learned from.
     """
-    config, dataset = client.config, chosen(client)
+    config, dataset = client.config, client.dataset
+    labels, domains = names(client, dataset)
+    listed = {name.strip() for name in config.token_names.split(",") if name.strip()}
+    subjects = labels if config.token_subject == "class" else domains
+    learned = [name if name and (not listed or name in listed) else "" for name in subjects]
+    prompts = count([_text(config, *row) for row in zip(labels, domains, learned, strict=True)], labels, domains)
+    if not any(learned):
+        return prompts, {}
+
+    dataset = chosen(client, dataset.select([i for i, name in enumerate(learned) if name]))
     labels, domains = names(client, dataset)
     subjects = labels if config.token_subject == "class" else domains
-    texts = [_text(client, label, domain) for label, domain in zip(labels, domains, strict=True)]
     generator = _generator(config.generator, config.generator_revision, config.device)
     encoder = TextEncoder.of(generator)
-    initial = {
-        token_of(name): _start(encoder, name, config.token_vectors, config.seed)
-        for name in sorted(set(subjects) - {""})
-    }
-    pixels = decode(dataset, generator.card.size).pixels
     found = invert(
         generator,
-        encode_images(generator, pixels),
-        texts,
-        initial,
+        encode_images(generator, decode(dataset, generator.card.size).pixels),
+        [_text(config, *row) for row in zip(labels, domains, subjects, strict=True)],
+        {token_of(n): _start(encoder, n, config.token_vectors, config.seed) for n in sorted(set(subjects))},
         steps=config.token_steps,
         lr=config.token_lr,
         seed=config.seed * 1_000_003 + client.partition,
     )
-    return count(texts, labels, domains), {token: Vectors.of(array) for token, array in found.items()}
+    return prompts, {token: Vectors.of(array) for token, array in found.items()}
 
 
-def _text(client: Client, label: str, domain: str) -> str:
-    config = client.config
+def _text(config: RunConfig, label: str, domain: str, learned: str) -> str:
+    """Return an image's prompt, with the token of the class or style `learned` in place of its name ("": none)."""
     template = config.prompt_template if domain else config.class_template
-    if config.token_subject == "class":
-        return template.format(**{"class": token_of(label), "style": domain})
-    return template.format(**{"class": label, "style": token_of(domain) if domain else ""})
+    said = {"class": label, "style": domain}
+    if learned:
+        said[config.token_subject] = token_of(learned)
+    return template.format(**said)
 
 
 def _start(encoder: TextEncoder, name: str, vectors: int, seed: int) -> np.ndarray:

@@ -32,7 +32,7 @@ def prompts(client: Client) -> PromptPayload:
         found, arrays = learned_tokens(client)
         return PromptPayload(client.partition, found, counts, kind="tokens", arrays=arrays)
     if level == "instance":
-        dataset = chosen(client)
+        dataset = chosen(client, client.dataset)
         labels, domains = names(client, dataset)
         told = texts(client.config, captions(client, dataset), labels, domains)
     else:

@@ -28,13 +28,13 @@ def load(file: Path, settings: list[str] | None = None, runs_dir: Path | None = 
         key, sign, text = setting.partition("=")
         if not sign or not key.strip():
             raise ConfigError(f"--set wants KEY=VALUE, for instance --set seed=1, not {setting!r}")
-        overrides[key.strip()] = _value(text.strip())
+        overrides[key.strip()] = value(text.strip())
     if runs_dir is not None:
         overrides["runs-dir"] = str(runs_dir)
     return RunConfig.load(file, **overrides)
 
 
-def _value(text: str) -> Any:
+def value(text: str) -> Any:
     """Read a value as TOML does; what is no TOML value is a string, so that `--set method=fedavg` needs no quotes."""
     try:
         return tomllib.loads(f"value = {text}")["value"]

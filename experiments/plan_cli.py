@@ -120,7 +120,8 @@ def _ask(config: RunConfig) -> tuple[Any, dict[str, str]]:
     from strategies.planning import limits_for, plan_for
 
     preflight(config)
-    source, limits, events = load_source(config), limits_for(config), []
+    source, limits = load_source(config), limits_for(config)
+    events: list[dict[str, Any]] = []
     gate = Gate(ArrayRecord(), config.clients, source.classes, source.domains, limits)
     inline = InlineGrid(client_app, config.clients, config.to_flat())
     grid = GuardedGrid(inline, gate, Ledger(config.clients), events.append)

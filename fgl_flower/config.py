@@ -107,6 +107,9 @@ class RunConfig(BaseModel):
     token_subject: Literal["class", "style"] = Field(
         "class", description="Tokens level: what a learned token stands for."
     )
+    token_names: str = Field(
+        "", description="Tokens level: classes or styles to learn, separated by commas; others go by words. Empty: all."
+    )
     token_vectors: int = Field(4, ge=1, le=16, description="Tokens level: vectors of a learned token.")
     token_steps: int = Field(300, ge=1, description="Tokens level: steps of a client's textual inversion.")
     token_lr: float = Field(0.02, gt=0, description="Tokens level: learning rate of textual inversion (Adam).")

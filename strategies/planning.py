@@ -1,6 +1,7 @@
 """What the server makes of a prompt round before anything is drawn: the limits of a payload, and the plan."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -91,14 +92,21 @@ def _embedded(payloads: Sequence[PromptPayload], clip: int) -> tuple[list[Offer]
 def _learned(
     config: RunConfig, payloads: Sequence[PromptPayload], clip: int
 ) -> tuple[list[Offer], dict[str, np.ndarray]]:
-    """Return every client's prompts, encoded with the client's own tokens, under names of their own."""
+    """Return the prompts without learned tokens, merged, and each client's own with them, encoded, under own names."""
     encoder = TextEncoder.load(config.generator, config.generator_revision)
-    offers, embeddings = [], {}
+    plain = [replace(q, prompts=tuple(p for p in q.prompts if not _holds(p, q))) for q in payloads]
+    offers, embeddings = list(merge(plain, clip)), {}
     for payload in payloads:
         tokens = {token: vectors.array for token, vectors in payload.arrays.items()}
-        prompts = [offer.prompt for offer in merge([payload], clip)]
+        prompts = [offer.prompt for offer in merge([payload], clip) if _holds(offer.prompt, payload)]
+        if not prompts:
+            continue
         for p, encoded in zip(prompts, encoder.encode([p.text for p in prompts], tokens), strict=True):
             name = named(p.text, payload)
             embeddings[name] = encoded.numpy()
             offers.append(Offer(Prompt(name, p.label, p.domain, p.count), (payload.partition,)))
     return offers, embeddings
+
+
+def _holds(prompt: Prompt, payload: PromptPayload) -> bool:
+    return any(token in prompt.text for token in payload.arrays)

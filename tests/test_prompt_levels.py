@@ -103,7 +103,7 @@ def test_captions_are_scrubbed_before_they_are_sent(monkeypatch: pytest.MonkeyPa
 
 def test_a_limited_number_of_captions_is_spread_over_the_classes() -> None:
     client = Client(0, configured(max_captions=12))
-    labels = Counter(chosen(client)["label"])
+    labels = Counter(chosen(client, client.dataset)["label"])
     assert labels.total() == 12
     assert max(labels.values()) - min(labels.values()) <= 1
     assert len(labels) == 10
@@ -177,3 +177,19 @@ def test_downloads_and_prompts_are_in_the_result(tmp_path: Path) -> None:
     assert found.result.bytes_once_per_client == sum(client_models(config).values())
     assert found.result.synthetic_images == 20
     assert found.result.bytes_total > 2 * found.result.bytes_once_per_client
+
+
+def test_only_the_listed_names_are_learned_and_words_are_shared() -> None:
+    config = configured(prompt_level="tokens", token_names="star, moon", partition="iid", clients=2)
+    payloads = [received(config, i) for i in range(2)]
+    assert set(payloads[0].arrays) == {"<star>", "<moon>"}
+    plan = plan_for(config, load_source(config), payloads)
+    assert len(set(plan.keys)) == len(plan) == 70
+    learned = {i.label for i in plan.images if i.prompt in plan.embeddings}
+    assert learned == {"star", "moon"}
+    assert {i.prompt for i in plan.images if i.label == "drop"} <= {
+        f"a {s} of a drop" for s in load_source(config).domains
+    }
+    nothing = received(configured(prompt_level="tokens", token_names="fish"), 0)
+    assert nothing.arrays == {}
+    assert nothing.kind == "tokens"

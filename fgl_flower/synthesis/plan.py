@@ -298,8 +298,8 @@ def plan_of(
     for text, label, domain, count in counts:
         digest = _prompt_digest(text, embeddings.get(text))
         for _ in range(count):
-            seed = _seed(run_seed, digest, replicas[text])
-            replicas[text] += 1
+            seed = _seed(run_seed, digest, replicas[digest])
+            replicas[digest] += 1
             images.append(PlannedImage(text, label, domain, seed, content_key(common, digest, seed), digest))
     return SynthesisPlan(settings, tuple(images), embeddings)
 

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from experiments.bench_tables import markdown, table
 from fgl_flower.errors import ConfigError
 
 # torch and diffusers are imported inside the commands, so that `fgl --help` answers at once. Neither Flower nor
@@ -101,7 +101,7 @@ def synthesis(
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16, of the engine.")] = "auto",
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; the contestants alternate.")] = 3,
-    seconds: Annotated[float, typer.Option(min=1, help="Begin no further round after this long.")] = 200.0,
+    seconds: Annotated[float, typer.Option(min=1, help="Begin no further round after this long.")] = 150.0,
     levers: Annotated[bool, typer.Option(help="Measure each lever alone.")] = False,
     accuracy: Annotated[bool, typer.Option(help="Train a classifier on the images of each setting, 3 seeds.")] = False,
     images_per_class: Annotated[int, typer.Option(min=1, help="For the classifier's training set.")] = 240,
@@ -137,7 +137,7 @@ def synthesis(
             console.print(f"round {done + 1}: {one.name}: {one.rates[-1]:.2f} images/s", highlight=False)
         results["contestants"] = _summary(contestants, results)
         _write(results, output)
-    console.print(_table(results))
+    console.print(table(results))
     if levers:
         from experiments.levers import measure_levers
 
@@ -240,23 +240,6 @@ def _summary(contestants: list[Contestant], results: dict[str, Any]) -> list[dic
     return rows
 
 
-def _table(results: dict[str, Any]) -> Table:
-    table = Table(title=f"{results['generator']} on {results['device']}")
-    for heading in ("", "drawn with", "images/s", "ratio", "memory", "MFU"):
-        table.add_column(heading, justify="left" if heading in {"", "drawn with"} else "right")
-    for row in results["contestants"]:
-        rate, ratio, drawn = row["images_per_second"], row["ratio"], row["settings"]
-        table.add_row(
-            row["name"],
-            f"{drawn['steps']} steps, guidance {drawn['guidance']:g}\nbatch {row['batch']}, {drawn['precision']}",
-            f"{rate['median']:.2f}\n{rate['low']:.2f}-{rate['high']:.2f}",
-            f"{ratio['median']:.1f}\n{ratio['low']:.1f}-{ratio['high']:.1f}",
-            f"{row['memory_bytes'] / 2**20:,.0f} MiB",
-            f"{100 * row['mfu']:.0f} %" if "mfu" in row else "",
-        )
-    return table
-
-
 def _describe(device: Any) -> str:
     import os
 
@@ -269,8 +252,10 @@ def _describe(device: Any) -> str:
 
 
 def _write(results: dict[str, Any], output: Path | None) -> None:
+    """Keep the figures of every stage as they come: a run that is cut off has not been for nothing."""
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
+        (output / "bench-synthesis.md").write_text(markdown(results), encoding="utf-8")
         (output / "bench-synthesis.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 

@@ -16,12 +16,11 @@ from fgl_flower.synthesis.engine import LocalEngine, side_by_side
 from fgl_flower.synthesis.plan import PlannedImage, SamplingSettings
 from fgl_flower.synthesis.sampler import PromptCache, Sampler
 from fgl_flower.synthesis.store import SyntheticStore
-from fgl_flower.synthesis.tuning import compile_modules, one_thread_each, prepare, replicas_for
+from fgl_flower.synthesis.tuning import CPU_ROWS, compile_modules, one_thread_each, prepare, replicas_for
 from fgl_flower.synthesis.writer import StoreWriter, encode_batch
 
 SECONDS_EACH = 10.0  # of drawing, of one lever in one round
 SEEDS = (0, 1, 2)
-BATCH = 16
 
 
 @dataclass
@@ -64,6 +63,8 @@ def levers_for(model: str, device: str) -> list[Lever]:
     if gpu:
         plain.options["precision"] = "float16"
 
+    batch = 64 if gpu else CPU_ROWS
+
     def alone(name: str, generator: str = model, **changes: Any) -> Lever:
         options = plain.options | {k: v for k, v in changes.items() if k not in Lever.__dataclass_fields__}
         own = {k: v for k, v in changes.items() if k in Lever.__dataclass_fields__}
@@ -71,7 +72,7 @@ def levers_for(model: str, device: str) -> list[Lever]:
 
     found = [
         plain,
-        alone("batch of 16 instead of 10" if not gpu else "batch of 64 instead of 10", rows=64 if gpu else BATCH),
+        alone(f"batch of {batch} instead of {PROMPTS_PER_CALL}", rows=batch),
         alone("channels-last", channels_last=True),
         alone("encoding in threads", overlapped=True),
         alone("compiled", compiled=True),

@@ -17,8 +17,8 @@ from fgl_flower.foundation.generator import Generator
 from fgl_flower.synthesis.plan import PlannedImage, SamplingSettings
 from fgl_flower.synthesis.sampler import PromptCache, Sampler, fast_path
 
-CPU_ROWS = 16
-CPU_LATENTS = 1024  # latent positions of a call on a CPU: 16 images of 8x8, one of 32x32 and above
+CPU_ROWS = 32
+CPU_LATENTS = 2048  # latent positions of a call on a CPU: 32 images of 8x8, one of 64x64
 GPU_LATENTS = 64 * 64 * 64  # 64 images of 512 px fill the largest accelerator; more only delays the first image
 MEMORY_SHARE = 0.7  # of the free memory: the rest is for the decoder and for what the probe did not see
 COMPILE_SECONDS = 150.0  # Stable Diffusion's denoiser and decoder, cold

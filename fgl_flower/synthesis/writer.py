@@ -1,6 +1,7 @@
 """Encode drawn images in threads and commit them to a store while the next ones are drawn."""
 
 import io
+import os
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -19,7 +20,9 @@ from fgl_flower.synthesis.store import SyntheticStore
 COMMIT_SECONDS = 2.0  # what a killed run loses at most, besides the batches being drawn
 COMMIT_IMAGES = 1024
 COMMIT_BYTES = 64 * 2**20
-BATCHES_WAITING = 4
+IMAGES_A_TASK = 8
+TASKS_WAITING = 32
+THREADS = min(8, os.cpu_count() or 1)
 
 
 class StoreWriter:
@@ -30,15 +33,13 @@ class StoreWriter:
     store : SyntheticStore
     settings : SamplingSettings
         Of the images that are put.
-    threads : int
-        Encoder threads.
     """
 
-    def __init__(self, store: SyntheticStore, settings: SamplingSettings, threads: int = 2) -> None:
+    def __init__(self, store: SyntheticStore, settings: SamplingSettings) -> None:
         self.store = store
         self.settings = settings.to_json()
         self.committed = 0
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="encode")
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="encode")
         self._encoding: deque[Future[list[SyntheticImage]]] = deque()
         self._ready: list[SyntheticImage] = []
         self._since = time.monotonic()
@@ -62,8 +63,10 @@ class StoreWriter:
         StoreError
             If an earlier batch cannot be committed.
         """
-        self._encoding.append(self._pool.submit(encode_batch, batch, pixels, self.settings))
-        self._collect(leave=BATCHES_WAITING)
+        for start in range(0, len(batch), IMAGES_A_TASK):
+            part = slice(start, start + IMAGES_A_TASK)
+            self._encoding.append(self._pool.submit(encode_batch, batch[part], pixels[part], self.settings))
+        self._collect(leave=TASKS_WAITING)
         self.put_encoded([])
 
     def put_encoded(self, images: Sequence[SyntheticImage]) -> None:

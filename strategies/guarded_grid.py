@@ -122,7 +122,7 @@ class GuardedGrid(Grid):
                 self._fail(node, "no reply in time", _server_round(message))
         admitted, reason = self._admit(sent, replies)
         self._count_down(sent)  # after the replies, by which a node's partition, its name in the ledger, is known
-        if reason and not sent[0].metadata.message_type.startswith("evaluate"):
+        if reason and sent[0].metadata.message_type.startswith(("train", "query.prompts")):
             where = f"round {_server_round(sent[0])}"
             raise RunError(f"{where}: none of {len(sent)} clients gave a usable reply; the last one {reason}")
         return admitted

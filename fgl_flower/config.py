@@ -162,12 +162,12 @@ class RunConfig(BaseModel):
     batch_size: int = Field(128, ge=1, description="Images a step of SGD, on clients and server.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
     server_epochs: int = Field(
-        30, ge=1, description="Epochs of server training: synthetic (FGL) or real (centralised)."
+        60, ge=1, description="Epochs of server training: synthetic (FGL) or real (centralised)."
     )
-    server_lr: float = Field(0.05, gt=0, description="Peak learning rate of server training.")
+    server_lr: float = Field(0.1, gt=0, description="Peak learning rate of server training.")
     server_weight_decay: float = Field(2e-4, ge=0, description="Weight decay of server training.")
     local_epochs: int = Field(5, ge=1, description="Epochs of a client's training in a round.")
-    local_lr: float = Field(0.05, gt=0, description="Learning rate of a client's training.")
+    local_lr: float = Field(0.1, gt=0, description="Learning rate of a client's training.")
     local_weight_decay: float = Field(1e-4, ge=0, description="Weight decay of a client's training.")
     fine_tune_epochs: int = Field(
         0, ge=0, description="Epochs of server fine-tuning on the synthetic store after each round."

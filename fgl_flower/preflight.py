@@ -3,7 +3,9 @@
 from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
 from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import load_source
+from fgl_flower.foundation.captioner import captioner_folder
 from fgl_flower.foundation.generator import check_generator
+from fgl_flower.foundation.text import tokenizer_of
 
 
 def preflight(config: RunConfig) -> None:
@@ -19,3 +21,7 @@ def preflight(config: RunConfig) -> None:
         partition(source.private, config)
     if config.method == "fgl":
         check_generator(config.generator, config.generator_revision)
+        if config.prompt_level in {"instance", "embeddings"}:
+            captioner_folder(config.captioner, config.captioner_revision)
+        if config.prompt_level in {"embeddings", "tokens"}:
+            tokenizer_of(config.generator, config.generator_revision)

@@ -14,10 +14,12 @@ from clients.data import Client
 from clients.prompting import prompts
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
+from fgl_flower.errors import ModelError
 from fgl_flower.foundation.downloads import client_models
 from fgl_flower.foundation.text import TextEncoder
 from fgl_flower.ledger import object_bytes
 from fgl_flower.payload import Limits, PromptPayload, Rejection, decode, encode
+from fgl_flower.preflight import preflight
 from fgl_flower.runs import read_run
 from strategies.planning import limits_for, plan_for
 from tests.test_strategies import served
@@ -193,3 +195,11 @@ def test_only_the_listed_names_are_learned_and_words_are_shared() -> None:
     nothing = received(configured(prompt_level="tokens", token_names="fish"), 0)
     assert nothing.arrays == {}
     assert nothing.kind == "tokens"
+
+
+def test_missing_models_are_named_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no captioner"):
+        preflight(configured(prompt_level="instance", captioner="../nowhere/at/all"))
+    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}', encoding="utf-8")
+    with pytest.raises(ModelError, match="CLIP"):
+        preflight(configured(prompt_level="tokens", generator=str(tmp_path)))

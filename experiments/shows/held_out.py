@@ -19,7 +19,7 @@ from fgl_flower.runs import Run
 SAID: dict[str, dict[str, Any]] = {
     "words": {"prompt-level": "class-style"},
     "captions": {"prompt-level": "instance"},
-    "tokens": {"prompt-level": "tokens", "token-vectors": 8, "token-steps": 800},
+    "tokens": {"prompt-level": "tokens", "token-vectors": 8, "token-steps": 300},
 }
 
 
@@ -28,7 +28,7 @@ def configured(what: str, said: str, seed: int, folder: Path, changes: dict[str,
     cell = {"name": f"{what}-{said}-{seed}", "method": "fgl", "seed": seed, "dataset": f"world-held-out-{what}"}
     names = HELD_OUT_CLASSES if what == "classes" else (HELD_OUT_STYLE,)
     subject = {"token-subject": "class" if what == "classes" else "style", "token-names": ",".join(names)}
-    base = {"partition": "iid", "clients": 5, "generator": "miniature", **runs_dir(folder)}
+    base = {"partition": "iid", "clients": 5, "generator": "miniature", "guidance": 4.0, **runs_dir(folder)}
     return RunConfig.parse({**base, **subject, **SAID[said], **changes, **cell})
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from experiments import plan_cli
+from experiments import bench, plan_cli, store_cli
 from experiments.options import SetOption, load
 from experiments.terminal import console, progress_bars, quiet, run_table, told_in_a_sentence
 from fgl_flower.config import RunConfig, describe_keys
@@ -190,6 +190,8 @@ def _write_report(paths: list[Path], target: Path) -> Path:
 
 app.command()(plan_cli.plan)
 app.command()(plan_cli.preview)
+app.add_typer(store_cli.app, name="store")
+app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:

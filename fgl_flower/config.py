@@ -57,7 +57,7 @@ class RunConfig(BaseModel):
     )
     image_size: int = Field(32, ge=16, le=1024, description="Side of the learner's square input, in pixels.")
     private_images: int = Field(
-        2400, ge=1, description="Built-in world: images of the private split, over all clients."
+        2100, ge=1, description="Built-in world: images of the private split, over all clients."
     )
     validation_images: int = Field(600, ge=1, description="Built-in world: images of the validation split.")
     test_images: int = Field(1800, ge=1, description="Built-in world: images of the test split.")
@@ -129,7 +129,7 @@ class RunConfig(BaseModel):
         description="Text-to-image model: hub id, local path, or 'miniature', 'miniature-fast'.",
     )
     generator_revision: str = Field("", description="Hub revision of the generator; empty: the default branch.")
-    images_per_class: int = Field(240, ge=1, description="Synthetic images a class, over all clients.")
+    images_per_class: int = Field(210, ge=1, description="Synthetic images a class, over all clients.")
     steps: int = Field(0, ge=0, le=1000, description="Denoising steps; 0: the generator's own default.")
     guidance: float = Field(
         -1.0, ge=-1, le=50, description="Guidance scale; -1: the generator's own default; 0 or 1: none."

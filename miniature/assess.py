@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--generator", nargs="+", default=["miniature", "miniature-fast"])
     parser.add_argument("--steps", type=int, default=0, help="0: the generator's own")
     parser.add_argument("--guidance", type=float, default=-1, help="-1: the generator's own")
-    parser.add_argument("--per-class", type=int, default=240, help="images a class (default: %(default)s)")
+    parser.add_argument("--per-class", type=int, default=210, help="images a class (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=60, help="of every classifier (default: %(default)s)")
     parser.add_argument("--test", action="store_true", help="final figures: on the test split")

@@ -134,7 +134,12 @@ class Recipe:
         own = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}  # BLIP ties some
         save_file(own, done.with_suffix(".tmp"))
         os.replace(done.with_suffix(".tmp"), done)
-        facts: dict[str, object] = {"parameters": parameters(model), "steps": schedule.steps, "batch": site.batch, "loss": loss}
+        facts: dict[str, object] = {
+            "parameters": parameters(model),
+            "steps": schedule.steps,
+            "batch": site.batch,
+            "loss": loss,
+        }
         facts |= {
             "seconds_of_the_last_sitting": round(seconds, 1),
             "images": len(self.pixels),

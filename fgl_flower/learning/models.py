@@ -72,7 +72,7 @@ class _SmallResNet(nn.Module):
     """A strided stem and two blocks: 16x16, 8x8 and 4x4 for 32x32 images.
 
     Made for two cores: the early stride makes 200 federated rounds affordable, and features that keep their place on a
-    4x4 grid learn shapes fast (on the built-in world 82 % after 20 epochs, against 46 % for globally averaged ones).
+    4x4 grid learn shapes fast.
     """
 
     width = _WIDTHS[-1] * _GRID**2

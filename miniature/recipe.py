@@ -1,7 +1,7 @@
 """Train and ship the miniature models: `python -m miniature.recipe --help`.
 
-Every stage has a fixed seed, shows its progress, saves every minute and goes on where it stopped. On a GPU the whole
-recipe takes some minutes; on two CPU cores use `--scale 0.1` for usable models in a few hours.
+Every stage has a fixed seed, shows its progress, saves every minute and goes on where it stopped. The shipped weights
+took some minutes on a GPU; `--scale` shortens every stage where there is none.
 """
 
 import argparse

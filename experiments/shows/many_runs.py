@@ -4,12 +4,12 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 from experiments.cli import find_finished
 from experiments.terminal import console, progress_bars
 from fgl_flower.config import RunConfig
+from fgl_flower.report.intervals import interval
 from fgl_flower.runs import Run, read_run
 
 
@@ -23,23 +23,13 @@ def finished(config: RunConfig) -> Run:
         return read_run(run(config, watch=watch))
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return mean and half width of its 95 % interval by Student's t; the half width of one value is NaN."""
-    if len(values) < 2:
-        return fmean(values), math.nan
-    from scipy.stats import t
-
-    half = t.ppf(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
-    return fmean(values), float(half)
-
-
 def table(rows: Iterable[tuple[dict[str, str], Sequence[Run]]], figures: dict[str, Callable[[Run], float]]) -> None:
     """Print one JSON line a row: its names, and mean and half width of each figure over its runs."""
     for names, runs in rows:
         line: dict[str, Any] = {**names, "runs": len(runs)}
         for figure, read in figures.items():
-            mean, half = interval([read(run) for run in runs])
-            line[figure] = [round(mean, 4), None if math.isnan(half) else round(half, 4)]
+            found = interval([read(run) for run in runs])
+            line[figure] = [round(found.mean, 4), None if math.isnan(found.half) else round(found.half, 4)]
         console.print(json.dumps(line), soft_wrap=True, markup=False, highlight=False)
 
 

@@ -48,6 +48,9 @@ class RunConfig(BaseModel):
         "", max_length=80, description="Name of the run folder; empty: made from method, partition and seed."
     )
     runs_dir: str = Field("runs", min_length=1, description="Folder that receives the run folder.")
+    tensorboard: bool = Field(
+        False, description="Write TensorBoard scalars and images into the run folder's tensorboard/."
+    )
 
     # Data
     dataset: str = Field(

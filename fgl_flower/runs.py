@@ -10,6 +10,7 @@
 | `samples.json`, `samples/*.png` | some synthetic images with their prompts, and validation images beside them |
 | `confusion.json` | `classes` and `counts` (true x predicted) on the test split |
 | `ledger.json` | bytes, seconds and memory as `fgl_flower.ledger` counted them |
+| `tensorboard/` | where asked for, the same for TensorBoard (`fgl_flower.tensorboard`) |
 | `traceback.txt` | where a failed run broke |
 | `model.safetensors` | the global model |
 | `result.json` | the figures (`Result`); written last, so its presence means that the run ended well |
@@ -42,6 +43,8 @@ from fgl_flower.files import plain, read_json, read_json_lines, write_bytes, wri
 
 if TYPE_CHECKING:
     import torch  # reading a run must not cost the seconds that importing torch takes
+
+    from fgl_flower.tensorboard import Board
 
 State = Literal["running", "finished", "failed"]
 Watch = Callable[[str, int, int], None]
@@ -137,6 +140,7 @@ class RunFolder:
         self.path = path
         self.engine = engine
         self._watch = watch
+        self._board: Board | None = None
         self._started = time.monotonic()
 
     @classmethod
@@ -165,6 +169,10 @@ class RunFolder:
         write_text(path / "config.toml", tomli_w.dumps(config.to_flat()))
         write_json(path / "environment.json", environment.describe())
         folder._mark("running", command=command)
+        if config.tensorboard:
+            from fgl_flower.tensorboard import Board  # an extra, which need not be installed
+
+            folder._board = Board(path)
         return folder
 
     def __enter__(self) -> Self:
@@ -183,11 +191,14 @@ class RunFolder:
 
         The report reads ``{"event": "round", "round": int, "bytes_total": int, "validation_accuracy": float,
         "test_accuracy": float}`` for its curves (the test curve is only ever drawn, nothing selects on it; round 0 is
-        the model before the first federated round) and ``{"event": "quarantine", "client": str, "reason": str}``.
+        the model before the first federated round) and ``{"event": "quarantine", "client": str, "reason": str}``;
+        TensorBoard shows "round", "epoch" and "synthesis" events.
         """
         line = json.dumps({**event, "time": round(time.monotonic() - self._started, 3)}, default=plain)
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+        if self._board is not None:
+            self._board.event(event)
 
     def progress(self, phase: str, done: int, total: int) -> None:
         """Tell whoever watches how far a phase is: ``("synthesis", 128, 2400)``, ``("rounds", 3, 30)``."""
@@ -219,6 +230,8 @@ class RunFolder:
             row = {key: value for key, value in asdict(sample).items() if key != "image"}
             rows.append({"file": file, **row})
         write_json(self.path / "samples.json", rows)
+        if self._board is not None:
+            self._board.samples(samples)
 
     def save_ledger(self, ledger: Mapping[str, Any]) -> None:
         """Keep what the ledger counted (`Ledger.to_dict()`)."""
@@ -231,6 +244,8 @@ class RunFolder:
 
             tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model_state.items()}
             write_bytes(self.path / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+        if self._board is not None:
+            self._board.result(result)
         write_text(
             self.path / "result.json",
             result.model_copy(update={"engine": self.engine}).model_dump_json(indent=2) + "\n",

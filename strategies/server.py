@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
@@ -19,7 +20,7 @@ from fgl_flower.errors import RunError
 from fgl_flower.learning.evaluation import Evaluation, evaluate
 from fgl_flower.learning.images import Images, decode
 from fgl_flower.learning.models import build_model
-from fgl_flower.learning.training import train
+from fgl_flower.learning.training import Epoch, train
 from fgl_flower.ledger import Ledger
 from fgl_flower.runs import Result, RunFolder, Sample
 from strategies.gate import MODEL_MESSAGE, Gate
@@ -145,6 +146,11 @@ class Server:
         next.
         """
         config = self.config
+
+        def tell(done: Epoch) -> None:
+            self.folder.progress(phase, done.epoch, done.epochs)
+            self.folder.log({"event": "epoch", "phase": phase, "round": server_round, **asdict(done)})
+
         load_arrays(self.model, arrays)
         with self.ledger.phase(phase):
             train(
@@ -160,7 +166,7 @@ class Server:
                 precision=config.precision,
                 schedule="cosine",
                 validation=self.validation,
-                progress=lambda done, total: self.folder.progress(phase, done, total),
+                progress=tell,
             )
         return to_arrays(self.model)
 

@@ -40,10 +40,12 @@ def test_every_key_is_described_with_type_and_sentence() -> None:
         assert kind
         assert default
         assert meaning.endswith("."), key
+        assert tomllib.loads(f"default = {default}")["default"] == RunConfig().to_flat()[key], "as in TOML"
     ranges = {row[0]: row[3] for row in rows}
     assert ranges["beta"] == "> 0"
     assert ranges["fraction"] == "> 0 and <= 1"
     assert "fedavg" in ranges["method"]
+    assert next(row[1:3] for row in rows if row[0] == "tensorboard") == ("true or false", "false")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from fgl_flower.learning.augment import Augmenter
 from fgl_flower.learning.device import accelerator_for, resolve_device
 from fgl_flower.learning.images import Images, normalise
 from fgl_flower.learning.models import Classifier, build_model
-from fgl_flower.learning.training import TrainResult, train
+from fgl_flower.learning.training import Epoch, TrainResult, train
 
 SETTINGS = {"batch_size": 16, "lr": 0.05, "seed": 3, "device": "cpu"}
 
@@ -41,19 +41,21 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 def test_training_learns_and_says_so() -> None:
     model = build_model("small-resnet", 2, seed=0)
-    seen: list[tuple[int, int]] = []
+    seen: list[Epoch] = []
     result = train(
         model,
         halves(64),
         epochs=12,
         schedule="cosine",
         validation=halves(30),
-        progress=lambda done, of: seen.append((done, of)),
+        progress=seen.append,
         **SETTINGS,
     )
     assert result.validation_accuracy == 1.0
     assert result.loss < 0.3 < math.log(2)
-    assert seen == [(i + 1, 12) for i in range(12)]
+    assert [(one.epoch, one.epochs) for one in seen] == [(i + 1, 12) for i in range(12)]
+    assert seen[-1].loss == result.loss < seen[0].loss
+    assert max(one.validation_accuracy or 0 for one in seen) == result.validation_accuracy
     assert not model.training
 
 

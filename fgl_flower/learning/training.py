@@ -20,7 +20,7 @@ from fgl_flower.learning.evaluation import predict
 from fgl_flower.learning.images import Images
 from fgl_flower.learning.models import Classifier
 
-__all__ = ["LossTerm", "TrainResult", "train"]
+__all__ = ["Epoch", "LossTerm", "TrainResult", "train"]
 
 LossTerm = Callable[[Classifier, torch.Tensor, torch.Tensor], torch.Tensor]
 """(model, normalised batch (n, 3, S, S), features (n, F)) -> scalar added to the cross entropy (FedProx, MOON)."""
@@ -47,6 +47,28 @@ class TrainResult:
     epochs: int
 
 
+@dataclass(frozen=True)
+class Epoch:
+    """How an epoch of `train` went.
+
+    Attributes
+    ----------
+    epoch : int
+        Its number, 1 to `epochs`.
+    epochs : int
+        Epochs to be run.
+    loss : float
+        Mean training loss of this epoch, in nats.
+    validation_accuracy : float or None
+        Accuracy after this epoch, 0..1; None without validation images.
+    """
+
+    epoch: int
+    epochs: int
+    loss: float
+    validation_accuracy: float | None
+
+
 def train(
     model: Classifier,
     images: Images,
@@ -62,7 +84,7 @@ def train(
     schedule: Literal["constant", "cosine"] = "constant",
     validation: Images | None = None,
     loss_terms: LossTerm | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[Epoch], None] | None = None,
 ) -> TrainResult:
     """Train a classifier in place.
 
@@ -87,7 +109,7 @@ def train(
     loss_terms : LossTerm, optional
         Regulariser added to the loss.
     progress : callable, optional
-        Called with (epochs done, epochs) after each epoch.
+        Told of each epoch at its end.
 
     Returns
     -------
@@ -126,10 +148,9 @@ def train(
                 total += objective.detach() * len(index)
                 step += 1
             loss = total.item() / len(images)
-            if validation is not None and len(validation):
-                best.offer(model, validation, device)
+            accuracy = best.offer(model, validation, device) if validation is not None and len(validation) else None
             if progress is not None:
-                progress(epoch + 1, epochs)
+                progress(Epoch(epoch + 1, epochs, loss, accuracy))
 
     best.restore(model)
     model.eval()
@@ -143,12 +164,14 @@ class _Best:
         self.accuracy: float | None = None
         self._state: dict[str, torch.Tensor] = {}
 
-    def offer(self, model: Classifier, validation: Images, device: str) -> None:
+    def offer(self, model: Classifier, validation: Images, device: str) -> float:
+        """Measure the weights, keep them if none did better, and return their accuracy."""
         guesses = predict(model, validation.pixels, device=device).argmax(1)
         accuracy = (guesses == validation.labels).float().mean().item()
         if self.accuracy is None or accuracy >= self.accuracy:
             self.accuracy = accuracy
             self._state = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        return accuracy
 
     def restore(self, model: Classifier) -> None:
         if self._state:

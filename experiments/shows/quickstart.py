@@ -1,0 +1,98 @@
+"""Our FedAvg is not weak: `python -m experiments.shows.quickstart --rounds 30 --seeds 3`.
+
+The project's `method = "fedavg"` beside Flower's quickstart for PyTorch (`experiments.shows.quickstart_app`), on the
+same images, partition, classifier and settings. Printed are a JSON line a seed with both accuracies on the test split,
+then the difference paired by seed (mean and half width of its 95 % interval) and the seconds a round of each, from the
+first message to the test, validation after each round included.
+"""
+
+import argparse
+import json
+import math
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+from experiments.shows.many_runs import accuracy, finished, runs_dir, settings
+from experiments.terminal import console, progress_bars, quiet
+from fgl_flower.config import RunConfig
+from fgl_flower.report.intervals import paired_difference
+from fgl_flower.runs import Watch
+
+
+def quickstart(config: RunConfig, watch: Watch) -> tuple[float, float]:
+    """Run Flower's quickstart; return its accuracy on the test split and the seconds that it took."""
+    import torch  # and Flower: only when `quiet` has been called
+    from flwr.app import Context, RecordDict
+
+    from experiments.shows.quickstart_app import client_app, server_app
+    from fgl_flower.simulation import InlineGrid
+
+    random.seed(config.seed)  # FedAvg's sampling of clients
+    torch.manual_seed(config.seed)
+    grid = InlineGrid(client_app, config.clients, config.to_flat())
+    context = Context(grid.run.run_id, 0, {}, RecordDict(), config.to_flat())
+    began = time.perf_counter()
+    server_app(watch)(grid, context)
+    return float(context.state.metric_records["test"]["accuracy"]), time.perf_counter() - began  # type: ignore[arg-type]
+
+
+def compared(config: RunConfig) -> dict[str, Any]:
+    """Return both accuracies and both durations under one configuration."""
+    run = finished(config)
+    assert run.result is not None
+    with progress_bars(f"quickstart-{config.seed}") as watch:
+        theirs, seconds = quickstart(config, watch)
+    ours = accuracy(run)
+    return {
+        "seed": config.seed,
+        "ours": ours,
+        "quickstart": theirs,
+        "difference": ours - theirs,
+        "seconds": {"ours": run.result.seconds["total"], "quickstart": seconds},
+    }
+
+
+def summary(rows: list[dict[str, Any]], rounds: int) -> dict[str, Any]:
+    """Return the paired difference and the mean seconds a round of both."""
+    by_seed = [{row["seed"]: row[who] for row in rows} for who in ("ours", "quickstart")]
+    found = paired_difference(*by_seed)
+    assert found is not None
+    return {
+        "seeds": found.count,
+        "difference": [found.mean, None if math.isnan(found.half) else found.half],
+        "seconds_a_round": {
+            who: sum(row["seconds"][who] for row in rows) / (len(rows) * rounds) for who in ("ours", "quickstart")
+        },
+    }
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.shows.quickstart", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--beta", type=float, default=0.5)
+    parser.add_argument("--local-lr", type=float, default=RunConfig().local_lr)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs/quickstart"))
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every run")
+    given = parser.parse_args()
+    quiet(False)
+    asked = {"method": "fedavg", "rounds": given.rounds, "beta": given.beta, "local-lr": given.local_lr}
+    keys = {**runs_dir(given.runs_dir), **settings(given.set), **asked}
+    rows = []
+    for seed in range(given.seeds):
+        rows.append(compared(RunConfig.parse({**keys, "name": f"fedavg-{seed}", "seed": seed})))
+        tell(rows[-1])
+    tell(summary(rows, given.rounds))
+
+
+def tell(row: dict[str, Any]) -> None:
+    """Print a row as one line of JSON, numbers to four places."""
+    rounded = json.loads(json.dumps(row), parse_float=lambda text: round(float(text), 4))
+    console.print(json.dumps(rounded), soft_wrap=True, markup=False, highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Programs that show something at full size, run here at the smallest."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from experiments.shows import quickstart, quickstart_app
+from fgl_flower.config import RunConfig
+from fgl_flower.data.sources import load_source
+from fgl_flower.learning.images import normalise
+from fgl_flower.learning.models import build_model
+from fgl_flower.runs import read_run
+
+TINY = {
+    "private-images": 60,
+    "validation-images": 60,
+    "test-images": 60,
+    "clients": 2,
+    "partition": "iid",
+    "local-epochs": 1,
+    "device": "cpu",
+}
+
+
+def lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], runs_dir: Path, seeds: int
+) -> list[dict[str, Any]]:
+    """Return the JSON lines that one round of the show prints."""
+    sets = [word for key, value in TINY.items() for word in ("--set", f"{key}={value}")]
+    words = ["quickstart", "--rounds", "1", "--seeds", str(seeds), "--runs-dir", str(runs_dir), *sets]
+    monkeypatch.setattr(sys, "argv", words)
+    quickstart.main()
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+
+
+def test_our_fedavg_stands_beside_flowers_quickstart(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    torch.set_num_threads(1)
+    *rows, last = lines(monkeypatch, capsys, tmp_path, seeds=2)
+    assert [row["seed"] for row in rows] == [0, 1]
+    for row in rows:
+        run = read_run(tmp_path / f"fedavg-{row['seed']}")
+        assert run.result is not None
+        assert row["ours"] == pytest.approx(run.result.accuracy, abs=1e-4)
+        assert row["difference"] == pytest.approx(row["ours"] - row["quickstart"], abs=2e-4)
+        assert 60 * row["quickstart"] == pytest.approx(round(60 * row["quickstart"]), abs=0.01)  # of 60 test images
+    # Mean of two and, by Student's t with one degree of freedom (12.706), half width 12.706 |a - b| / 2.
+    a, b = (row["difference"] for row in rows)
+    assert last["seeds"] == 2
+    assert last["difference"] == pytest.approx([(a + b) / 2, 12.706 * abs(a - b) / 2], abs=2e-3)
+    for who in ("ours", "quickstart"):
+        assert last["seconds_a_round"][who] == pytest.approx(sum(row["seconds"][who] for row in rows) / 2, abs=1e-3)
+    (again, _) = lines(monkeypatch, capsys, tmp_path, seeds=1)
+    assert again["quickstart"] == rows[0]["quickstart"]  # trained anew; ours is read from its run folder
+    assert again["ours"] == rows[0]["ours"]
+
+
+def test_the_plain_input_and_augmentation_are_the_projects() -> None:
+    config = RunConfig.parse({**TINY, "method": "fedavg", "rounds": 1})
+    pictures = quickstart_app.Pictures(load_source(config).validation)
+    raw = pictures.images[0].float()
+    torch.testing.assert_close(pictures[0][0], normalise(raw[None])[0], atol=1e-5, rtol=1e-4)
+    padded = F.pad(raw, (4, 4, 4, 4), mode="reflect")
+    windows = {padded[:, y : y + 32, x : x + 32].numpy().tobytes() for y in range(9) for x in range(9)}
+    torch.manual_seed(0)
+    drawn = [quickstart_app.augmented(raw) for _ in range(200)]
+    kept = [image.numpy().tobytes() in windows for image in drawn]
+    assert all(
+        seen or image.flip(-1).contiguous().numpy().tobytes() in windows
+        for seen, image in zip(kept, drawn, strict=True)
+    )
+    assert 60 < sum(kept) < 140  # about half are flipped
+    assert len({image.numpy().tobytes() for image in drawn}) > 80  # of 162
+
+
+def test_the_plain_loop_is_sgd_worked_by_hand() -> None:
+    """Two steps on one batch: v1 = g1 + d w0, w1 = w0 - lr v1; v2 = m v1 + g2 + d w1, w2 = w1 - lr v2."""
+    images, labels = torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 3])
+    model, own = (build_model("small-resnet", 10, seed=0) for _ in range(2))
+    quickstart_app.fit(model, [(images, labels)], epochs=2, lr=0.1, momentum=0.5, weight_decay=0.01)  # type: ignore[arg-type]
+    velocity = [torch.zeros_like(weight) for weight in own.parameters()]
+    for _ in range(2):
+        gradients = torch.autograd.grad(F.cross_entropy(own(images), labels), list(own.parameters()))
+        with torch.no_grad():
+            for weight, gradient, v in zip(own.parameters(), gradients, velocity, strict=True):
+                v.mul_(0.5).add_(gradient + 0.01 * weight)
+                weight.sub_(0.1 * v)
+    for weight, expected in zip(model.parameters(), own.parameters(), strict=True):
+        torch.testing.assert_close(weight, expected, atol=1e-5, rtol=1e-4)

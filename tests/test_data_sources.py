@@ -1,6 +1,7 @@
 """Every kind of data set becomes the same three splits, and what is missing is told in one sentence."""
 
 from pathlib import Path
+from types import ModuleType
 
 import datasets
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fgl_flower.config import ConfigError, RunConfig
-from fgl_flower.data import folders, imagenet, worlds
+from fgl_flower.data import folders, imagenet, shapes, world, worlds
 from fgl_flower.data.sources import load_source
 
 COLUMNS = ["image", "label", "domain", "caption"]
@@ -72,6 +73,21 @@ def test_world_comes_back_from_the_cache_bit_for_bit_and_survives_damage() -> No
         file.write_bytes(b"not parquet")
     assert worlds.load_split("world", "validation", 60, seed=3)[:] == drawn[:]
     assert not list(worlds.cache_dir().glob("*.tmp"))
+
+
+@pytest.mark.parametrize("module", [shapes, world], ids=["shapes", "world"])
+def test_another_version_of_what_draws_never_reads_the_cache(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    worlds.load_split("world", "test", 6)
+    assert module.__file__ is not None
+    other = tmp_path / "other.py"
+    other.write_text(Path(module.__file__).read_text(encoding="utf-8") + "# another version", encoding="utf-8")
+    for file, count in ((module.__file__, 1), (str(other), 2)):
+        monkeypatch.setattr(module, "__file__", file)
+        worlds.load_split("world", "test", 6)
+        assert len(list(worlds.cache_dir().glob("*.parquet"))) == count
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fgl_flower.data.world import CLASSES, HELD_OUT_CLASSES, HELD_OUT_STYLE, SIZE, STYLES, draw
+from fgl_flower.data.shapes import SIZE
+from fgl_flower.data.world import CLASSES, HELD_OUT_CLASSES, HELD_OUT_STYLE, STYLES, draw
 
 SCALE = 2  # pixels of the sheet for a pixel of the world
 ROWS = 2  # of each style

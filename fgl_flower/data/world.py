@@ -14,9 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-SIZE = 32  # pixels a side
-_UP = 4  # drawn this many times larger, then averaged down
-_CANVAS = SIZE * _UP
+from fgl_flower.data.shapes import CANVAS, RGB, SIZE, Points, cloud, outline, place, silhouette, tint, wobble
 
 CLASSES = ("circle", "square", "triangle", "star", "cross", "heart", "ring", "moon", "arrow", "drop")
 HELD_OUT_CLASSES = ("bolt", "fish")
@@ -48,9 +46,6 @@ POSES: dict[str, tuple[float, float]] = {"upright": (-10, 10), "left": (18, 45),
 Split = Literal["public", "private", "validation", "test"]
 _SPLIT_SEEDS: dict[str, int] = {"public": 11, "private": 23, "validation": 37, "test": 41}
 
-Points = NDArray[np.float64]  # (n, 2), unit coordinates, y downward
-RGB = tuple[int, int, int]
-
 
 @dataclass(frozen=True)
 class Drawing:
@@ -78,115 +73,21 @@ class Drawing:
     pose: str
 
 
-def _arc(start: float, stop: float, n: int, radius: float = 1.0, centre: tuple[float, float] = (0, 0)) -> Points:
-    angle = np.linspace(math.radians(start), math.radians(stop), n)
-    return np.stack([centre[0] + radius * np.cos(angle), centre[1] + radius * np.sin(angle)], axis=1)
-
-
-def _star() -> Points:
-    angle = np.radians(np.arange(10) * 36 - 90)
-    radius = np.where(np.arange(10) % 2 == 0, 1.05, 0.44)
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
-
-
-def _cross() -> Points:
-    arm = np.array([(-0.3, -1), (0.3, -1), (0.3, -0.3)])
-    turn = np.array([[0, 1], [-1, 0]])  # a quarter turn, applied to row vectors
-    return np.concatenate([arm @ np.linalg.matrix_power(turn, k) for k in range(4)])
-
-
-def _heart() -> Points:
-    t = np.linspace(0, 2 * math.pi, 40, endpoint=False)
-    x = 16 * np.sin(t) ** 3
-    y = -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))
-    return np.stack([x / 17, (y - 2) / 17], axis=1) * 1.05
-
-
-def _polygon(*points: tuple[float, float]) -> Points:
-    return np.array(points, dtype=float)
-
-
-_CONTOURS: dict[str, list[Points]] = {  # outer contour first, then holes
-    "circle": [_arc(0, 360, 41)[:-1] * 0.92],
-    "square": [_polygon((-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8))],
-    "triangle": [_polygon((0, -1), (0.95, 0.75), (-0.95, 0.75))],
-    "star": [_star()],
-    "cross": [_cross()],
-    "heart": [_heart()],
-    "ring": [_arc(0, 360, 41)[:-1], _arc(0, 360, 41)[:-1] * 0.52],
-    "moon": [np.concatenate([_arc(60, 300, 30, 1.0, (0.2, 0)), _arc(285, 75, 20, 0.85, (0.62, 0))])],
-    "arrow": [_polygon((0, -1.05), (0.85, -0.1), (0.33, -0.1), (0.33, 1), (-0.33, 1), (-0.33, -0.1), (-0.85, -0.1))],
-    "drop": [np.concatenate([_polygon((0, -1.15)), _arc(-25, 205, 30, 0.68, (0, 0.38))])],
-    "bolt": [
-        _polygon((0.25, -1.1), (-0.6, 0.15), (-0.05, 0.15), (-0.3, 1.1), (0.62, -0.25), (0.05, -0.25), (0.55, -1.1))
-    ],
-    "fish": [
-        np.concatenate(
-            [_arc(155, -155, 36) * (0.72, 0.5) + (0.25, 0), _polygon((-1.05, -0.55), (-0.85, 0), (-1.05, 0.55))]
-        )
-    ],
-}
-
-
-def _place(label: str, radius: float, pose: str, rng: np.random.Generator) -> list[Points]:
-    """Return the contours of a class on the canvas (units: canvas pixels), turned, squeezed and shifted."""
-    angle = math.radians(rng.uniform(*POSES[pose]))
-    squeeze, shear = rng.uniform(0.8, 1.25), rng.uniform(-0.18, 0.18)
-    cos, sin = math.cos(angle), math.sin(angle)
-    turn = np.array([[cos, sin], [-sin, cos]])
-    form = np.array([[math.sqrt(squeeze), 0], [shear, 1 / math.sqrt(squeeze)]])
-    room = max(1.0, SIZE / 2 - radius)
-    shift = rng.uniform(-room, room, 2) * 0.75 + SIZE / 2
-    return [(c @ form @ turn * radius + shift) * _UP for c in _CONTOURS[label]]
-
-
-def _wobble(contour: Points, amplitude: float, rng: np.random.Generator, per_edge: int = 5) -> Points:
-    """Return the contour as a shaky hand draws it: densified, then moved by smooth noise (amplitude in canvas px)."""
-    ahead = np.roll(contour, -1, axis=0)
-    t = np.linspace(0, 1, per_edge, endpoint=False)[:, None]
-    dense = (contour[:, None] * (1 - t) + ahead[:, None] * t).reshape(-1, 2)
-    phase = np.linspace(0, 2 * math.pi, len(dense), endpoint=False)
-    waves = sum(
-        rng.normal(size=2) * np.sin(k * phase + rng.uniform(0, 6.3))[:, None] / math.sqrt(k) for k in range(1, 6)
-    )
-    return dense + amplitude * np.asarray(waves)
-
-
-def _mask(contours: list[Points]) -> Image.Image:
-    mask = Image.new("L", (_CANVAS, _CANVAS), 0)
-    pen = ImageDraw.Draw(mask)
-    for contour, value in zip(contours, (255, 0), strict=False):
-        pen.polygon([tuple(p) for p in contour], fill=value)
-    return mask
-
-
-def _tint(colour: RGB, spread: float, rng: np.random.Generator) -> RGB:
-    r, g, b = (int(np.clip(c + rng.normal(0, spread), 0, 255)) for c in colour)
-    return r, g, b
-
-
-def _line(pen: ImageDraw.ImageDraw, points: Points, colour: RGB, width: int, closed: bool = True) -> None:
-    path = [tuple(p) for p in points]
-    pen.line(path + path[:2] if closed else path, fill=colour, width=width, joint="curve")
-
-
-def _cloud(cells: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return smooth noise, (canvas, canvas), about -1..1."""
-    coarse = Image.fromarray(rng.uniform(0, 255, (cells, cells)).astype(np.uint8))
-    return np.asarray(coarse.resize((_CANVAS, _CANVAS), Image.Resampling.BICUBIC), dtype=float) / 127.5 - 1
+Style = Callable[[list[Points], RGB, RGB, np.random.Generator], Image.Image]
+"""(contours on the canvas, colour, background, rng) -> picture of the canvas' or the image's size."""
 
 
 def _photo(contours: list[Points], colour: RGB, background: RGB, rng: np.random.Generator) -> Image.Image:
     """Shaded object, soft shadow, uneven backdrop, blur and sensor noise."""
-    mask = _mask(contours)
-    y, x = np.mgrid[0:_CANVAS, 0:_CANVAS] / _CANVAS - 0.5
+    mask = silhouette(contours)
+    y, x = np.mgrid[0:CANVAS, 0:CANVAS] / CANVAS - 0.5
     light = rng.uniform(-1, 1, 2)
     fall = light[0] * x + light[1] * y
-    backdrop = np.array(background)[None, None] * (1 + 0.35 * fall + 0.10 * _cloud(5, rng))[..., None]
+    backdrop = np.array(background)[None, None] * (1 + 0.35 * fall + 0.10 * cloud(5, rng))[..., None]
     shadow = Image.new("L", mask.size, 0)
     shadow.paste(mask, (int(8 * -light[0]) + 3, int(8 * -light[1]) + 5))
     backdrop *= 1 - 0.5 * np.asarray(shadow.filter(ImageFilter.GaussianBlur(5)), dtype=float)[..., None] / 255
-    body = np.array(colour)[None, None] * (1 + 0.8 * fall + 0.14 * _cloud(7, rng))[..., None]
+    body = np.array(colour)[None, None] * (1 + 0.8 * fall + 0.14 * cloud(7, rng))[..., None]
     alpha = np.asarray(mask.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 3.0))), dtype=float)[..., None] / 255
     image = (alpha * body + (1 - alpha) * backdrop) * rng.uniform(0.8, 1.15)
     small = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)).resize((SIZE, SIZE), Image.Resampling.BOX)
@@ -195,41 +96,41 @@ def _photo(contours: list[Points], colour: RGB, background: RGB, rng: np.random.
 
 def _sketch(contours: list[Points], colour: RGB, background: RGB, rng: np.random.Generator) -> Image.Image:
     """Grey pencil on paper: a few passes of the outline, often hatched."""
-    paper = np.array(background)[None, None] + 6 * _cloud(40, rng)[..., None]
+    paper = np.array(background)[None, None] + 6 * cloud(40, rng)[..., None]
     image = Image.fromarray(np.clip(paper, 0, 255).astype(np.uint8))
     pen = ImageDraw.Draw(image)
     if rng.random() < 0.6:
         hatching = Image.new("L", image.size, 0)
         strokes = ImageDraw.Draw(hatching)
-        step, slant = int(rng.integers(14, 22)), rng.uniform(-1, 1) * _CANVAS
-        for x in range(-_CANVAS, 2 * _CANVAS, step):
-            strokes.line([(x, 0), (x + slant, _CANVAS)], fill=150, width=3)
+        step, slant = int(rng.integers(14, 22)), rng.uniform(-1, 1) * CANVAS
+        for x in range(-CANVAS, 2 * CANVAS, step):
+            strokes.line([(x, 0), (x + slant, CANVAS)], fill=150, width=3)
         inside = Image.new("L", image.size, 0)
-        inside.paste(hatching, mask=_mask(contours))
-        image.paste(_tint(colour, 12, rng), mask=inside)
+        inside.paste(hatching, mask=silhouette(contours))
+        image.paste(tint(colour, 12, rng), mask=inside)
     for _ in range(int(rng.integers(2, 4))):
         for contour in contours:
-            _line(pen, _wobble(contour, 1.3, rng), _tint(colour, 12, rng), int(rng.integers(3, 5)))
+            outline(pen, wobble(contour, 1.3, rng), tint(colour, 12, rng), int(rng.integers(3, 5)))
     return image
 
 
 def _quickdraw(contours: list[Points], colour: RGB, background: RGB, rng: np.random.Generator) -> Image.Image:
     """One shaky black stroke that need not close."""
-    image = Image.new("RGB", (_CANVAS, _CANVAS), background)
+    image = Image.new("RGB", (CANVAS, CANVAS), background)
     pen = ImageDraw.Draw(image)
     for contour in contours:
-        stroke = np.roll(_wobble(contour, 2.6, rng), int(rng.integers(200)), axis=0)
+        stroke = np.roll(wobble(contour, 2.6, rng), int(rng.integers(200)), axis=0)
         ends = int(rng.integers(-3, 4))  # a gap at the end, or an overshoot
         stroke = np.concatenate([stroke, stroke[:ends]]) if ends >= 0 else stroke[:ends]
-        _line(pen, stroke, colour, int(rng.integers(5, 8)), closed=False)
+        outline(pen, stroke, colour, int(rng.integers(5, 8)), closed=False)
     return image
 
 
 def _clipart(contours: list[Points], colour: RGB, background: RGB, rng: np.random.Generator) -> Image.Image:
     """Flat saturated fill, dark outline, sometimes a gloss."""
-    image = Image.new("RGB", (_CANVAS, _CANVAS), _tint(background, 5, rng))
-    mask = _mask(contours)
-    image.paste(_tint(colour, 10, rng), mask=mask)
+    image = Image.new("RGB", (CANVAS, CANVAS), tint(background, 5, rng))
+    mask = silhouette(contours)
+    image.paste(tint(colour, 10, rng), mask=mask)
     if rng.random() < 0.5:
         gloss = Image.new("L", image.size, 0)
         x, y = contours[0].mean(axis=0)
@@ -240,13 +141,13 @@ def _clipart(contours: list[Points], colour: RGB, background: RGB, rng: np.rando
     edge = (90, 90, 95) if sum(background) < 200 else (20, 20, 25)
     pen = ImageDraw.Draw(image)
     for contour in contours:
-        _line(pen, contour, edge, int(rng.integers(5, 9)))
+        outline(pen, contour, edge, int(rng.integers(5, 9)))
     return image
 
 
 def _painting(contours: list[Points], colour: RGB, background: RGB, rng: np.random.Generator) -> Image.Image:
     """Short broad strokes of jittered colour; edges dissolve."""
-    image = Image.new("RGB", (_CANVAS, _CANVAS), _tint(background, 12, rng))
+    image = Image.new("RGB", (CANVAS, CANVAS), tint(background, 12, rng))
     pen = ImageDraw.Draw(image)
     flow = rng.uniform(0, math.pi)
 
@@ -255,54 +156,54 @@ def _painting(contours: list[Points], colour: RGB, background: RGB, rng: np.rand
         dx, dy = length * math.cos(turn), length * math.sin(turn)
         pen.line([(x - dx, y - dy), (x + dx, y + dy)], fill=paint, width=width)
 
-    for x, y in rng.uniform(0, _CANVAS, (45, 2)):
-        stroke(x, y, _tint(background, 14, rng), 14, int(rng.integers(12, 20)))
-    mask = _mask(contours)
-    image.paste(_tint(colour, 18, rng), mask=mask)
+    for x, y in rng.uniform(0, CANVAS, (45, 2)):
+        stroke(x, y, tint(background, 14, rng), 14, int(rng.integers(12, 20)))
+    mask = silhouette(contours)
+    image.paste(tint(colour, 18, rng), mask=mask)
     inside = np.argwhere(np.asarray(mask) > 0)
     for y, x in inside[rng.integers(0, len(inside), 25 + len(inside) // 90)]:
-        stroke(x, y, _tint(colour, 18, rng), rng.uniform(4, 9), int(rng.integers(7, 11)))
-    for x, y in rng.uniform(0, _CANVAS, (6, 2)):
-        stroke(x, y, _tint(background, 18, rng), 9, int(rng.integers(7, 11)))
+        stroke(x, y, tint(colour, 18, rng), rng.uniform(4, 9), int(rng.integers(7, 11)))
+    for x, y in rng.uniform(0, CANVAS, (6, 2)):
+        stroke(x, y, tint(background, 18, rng), 9, int(rng.integers(7, 11)))
     return image
 
 
 def _infograph(contours: list[Points], colour: RGB, background: RGB, rng: np.random.Generator) -> Image.Image:
     """A flat icon on a panel with a header, lines of text and a bar chart."""
-    panel = _tint(background, 5, rng)
+    panel = tint(background, 5, rng)
     ink = tuple(int(c * 0.72) if sum(background) > 250 else min(255, c + 70) for c in panel)
-    image = Image.new("RGB", (_CANVAS, _CANVAS), panel)
+    image = Image.new("RGB", (CANVAS, CANVAS), panel)
     pen = ImageDraw.Draw(image)
-    accent = _tint(list(COLOURS.values())[rng.integers(len(COLOURS))], 10, rng)
-    pen.rectangle([0, 0, _CANVAS, int(rng.integers(8, 15))], fill=accent)
+    accent = tint(list(COLOURS.values())[rng.integers(len(COLOURS))], 10, rng)
+    pen.rectangle([0, 0, CANVAS, int(rng.integers(8, 15))], fill=accent)
     left = bool(rng.integers(2))
     for row in range(int(rng.integers(3, 6))):
         y, reach = 24 + 10 * row, int(rng.integers(20, 44))
-        pen.rectangle([4, y, reach, y + 3] if left else [_CANVAS - reach, y, _CANVAS - 4, y + 3], fill=ink)
+        pen.rectangle([4, y, reach, y + 3] if left else [CANVAS - reach, y, CANVAS - 4, y + 3], fill=ink)
     for bar in range(int(rng.integers(3, 6))):
         x, top = 6 + 12 * bar, int(rng.integers(84, 118))
-        x = _CANVAS - x - 8 if left else x
-        pen.rectangle([x, top, x + 7, _CANVAS - 5], fill=accent if rng.random() < 0.5 else ink)
-    image.paste(_tint(colour, 8, rng), mask=_mask(contours))
+        x = CANVAS - x - 8 if left else x
+        pen.rectangle([x, top, x + 7, CANVAS - 5], fill=accent if rng.random() < 0.5 else ink)
+    image.paste(tint(colour, 8, rng), mask=silhouette(contours))
     return image
 
 
 def _neon(contours: list[Points], colour: RGB, background: RGB, rng: np.random.Generator) -> Image.Image:
     """A glowing tube in the dark."""
-    tube = Image.new("RGB", (_CANVAS, _CANVAS), (0, 0, 0))
+    tube = Image.new("RGB", (CANVAS, CANVAS), (0, 0, 0))
     pen = ImageDraw.Draw(tube)
     for contour in contours:
-        _line(pen, contour, colour, 8)
+        outline(pen, contour, colour, 8)
     glow = np.asarray(tube.filter(ImageFilter.GaussianBlur(8)), dtype=float) * 2.2 + np.asarray(tube) * 0.9
     core = Image.new("L", tube.size, 0)
     for contour in contours:
         path = [tuple(p) for p in contour]
         ImageDraw.Draw(core).line(path + path[:2], fill=170, width=3)
-    image = np.array(_tint(background, 4, rng))[None, None] + glow + np.asarray(core, dtype=float)[..., None]
+    image = np.array(tint(background, 4, rng))[None, None] + glow + np.asarray(core, dtype=float)[..., None]
     return Image.fromarray(np.clip(image, 0, 255).astype(np.uint8))
 
 
-_RENDER: dict[str, Callable[[list[Points], RGB, RGB, np.random.Generator], Image.Image]] = {
+_RENDER: dict[str, Style] = {
     "photo": _photo,
     "sketch": _sketch,
     "quickdraw": _quickdraw,
@@ -339,8 +240,8 @@ def draw(label: str, style: str, rng: np.random.Generator) -> Drawing:
     background = _FIXED_BACKGROUNDS.get(style) or str(rng.choice(list(BACKGROUNDS)))
     colour = str(rng.choice(list(COLOURS)))
     name, paint = _FIXED_COLOURS.get(style, (colour, COLOURS[colour]))
-    contours = _place(label, rng.uniform(*SIZES[size]), pose, rng)
-    image = _RENDER[style](contours, _tint(paint, 9, rng), _tint(BACKGROUNDS[background], 5, rng), rng)
+    contours = place(label, rng.uniform(*SIZES[size]), rng.uniform(*POSES[pose]), rng)
+    image = _RENDER[style](contours, tint(paint, 9, rng), tint(BACKGROUNDS[background], 5, rng), rng)
     pixels = np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BOX), dtype=np.uint8)
     caption = describe(label, style, name, size, background, pose)
     return Drawing(pixels, label, style, caption, name, size, background, pose)

@@ -5,6 +5,7 @@ import io
 import os
 import sys
 import tempfile
+from inspect import getfile
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 from datasets.table import InMemoryTable
 from PIL import Image
 
-from fgl_flower.data import world
+from fgl_flower.data import shapes, world
 from fgl_flower.data.folders import features
 
 __all__ = ["KINDS", "cache_dir", "load_split"]
@@ -41,7 +42,7 @@ def load_split(kind: str, split: str, count: int, *, seed: int = 0) -> datasets.
     """Return `count` images of a split of the world, with columns image, label, domain and caption.
 
     Drawing takes some milliseconds an image, so the first call writes a file and later ones read it. The file's name
-    holds a digest of the world's source: another version of the world never reads it.
+    holds a digest of all source that draws: another version of the world never reads it.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ def load_split(kind: str, split: str, count: int, *, seed: int = 0) -> datasets.
     seed : int
         Seed of the world.
     """
-    source = Path(world.__file__).read_bytes()
+    source = b"".join(Path(getfile(module)).read_bytes() for module in (shapes, world))
     digest = hashlib.sha256(source + f"{kind}|{split}|{count}|{seed}".encode()).hexdigest()[:16]
     path = cache_dir() / f"{kind}-{split}-{count}-{digest}.parquet"
     try:

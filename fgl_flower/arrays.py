@@ -1,22 +1,34 @@
 """A model's weights as Flower's `ArrayRecord` and back.
 
-Integer buffers (BatchNorm's ``num_batches_tracked``) stay at home: no layer here reads them, and a weighted mean would
-turn them into fractions of another dtype.
+BatchNorm's running statistics travel as first and second moments. A strategy that takes weighted means (FedAvg and its
+kin) so pools them exactly: the mean of clients' variances would leave out how far apart the clients' means are, which
+under skew is most of it. Its integer counters (``num_batches_tracked``) stay at home: no layer here reads them, and a
+mean would turn them into fractions of another dtype.
 """
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord
 from torch import nn
 
+_MEAN, _VARIANCE = "running_mean", "running_var"  # torch's names of the statistics
+
 
 def to_arrays(model: nn.Module) -> ArrayRecord:
-    """Return the model's floating-point parameters and buffers, in the order of its state dict."""
+    """Return the model's floating-point parameters and buffers, in the order of its state dict.
+
+    An entry ``*.running_var`` holds the second moment, variance + mean ** 2.
+    """
+    state = model.state_dict()
+    for name, means in _statistics(state).items():
+        state[name] = state[name] + means**2
     return ArrayRecord(
         {
             # C order whatever the memory format (channels last, transposed): one array has one serialisation.
             name: Array(np.ascontiguousarray(tensor.detach().cpu().numpy()).reshape(tensor.shape))
-            for name, tensor in model.state_dict().items()
+            for name, tensor in state.items()
             if tensor.is_floating_point()
         }
     )
@@ -38,4 +50,12 @@ def load_arrays(model: nn.Module, arrays: ArrayRecord) -> None:
         state[name] = torch.from_numpy(array.numpy())
         if state[name].shape != own[name].shape:
             raise ValueError(f"array {name!r} has shape {tuple(state[name].shape)}, not {tuple(own[name].shape)}")
+    for name, means in _statistics(state).items():
+        state[name] = (state[name] - means**2).clamp(min=0)  # rounding may carry a tiny one below 0
     model.load_state_dict(state, strict=False)
+
+
+def _statistics(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the running means by the names of the variances that belong to them."""
+    prefixes = [name.removesuffix(_VARIANCE) for name in state if name.endswith(_VARIANCE)]
+    return {prefix + _VARIANCE: state[prefix + _MEAN] for prefix in prefixes}

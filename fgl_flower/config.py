@@ -22,6 +22,8 @@ METHODS_WITHOUT_CLIENTS = frozenset({"centralised"})
 Method = Literal["fgl", "fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "moon", "local", "centralised"]
 Wrapped = Literal["fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "moon"]
 
+_STEPPING = frozenset({"fedavgm", "fedadam", "fedyogi"})  # strategies whose server has an optimiser of its own
+
 
 def _kebab(name: str) -> str:
     return name.replace("_", "-")
@@ -161,7 +163,10 @@ class RunConfig(BaseModel):
     model: Literal["small-resnet", "resnet-18", "resnet-34", "resnet-50"] = Field(
         "small-resnet", description="Classifier."
     )
-    norm: Literal["group", "batch"] = Field("group", description="Normalisation layers of the classifier.")
+    norm: Literal["group", "batch"] = Field(
+        "group",
+        description="Normalisation layers of the classifier. Running statistics of 'batch' are pooled over clients.",
+    )
     batch_size: int = Field(128, ge=1, description="Images a step of SGD, on clients and server.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
     server_epochs: int = Field(
@@ -214,6 +219,13 @@ class RunConfig(BaseModel):
     def _contradictions(self) -> Self:
         if self.method not in {"fgl"} | METHODS_WITHOUT_CLIENTS and self.rounds == 0:
             raise ValueError(f"rounds = 0 leaves nothing for method = {self.method!r} to do: set rounds to at least 1")
+        if self.norm == "batch" and (
+            stepping := {self.method, self.wrapped if self.method == "fgl" else ""} & _STEPPING
+        ):
+            raise ValueError(
+                f"norm = 'batch' cannot go with {stepping.pop()}: its server would step the running statistics as if "
+                "they were weights; use norm = 'group'"
+            )
         if self.fine_tune_epochs and self.method != "fgl":
             raise ValueError("fine-tune-epochs needs method = 'fgl': other methods have no synthetic images to tune on")
         if self.fine_tune_epochs and self.rounds == 0:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from clients.client_app import app
 from clients.data import Client
@@ -153,8 +153,26 @@ def test_arrays_survive_the_round_trip_without_counters(norm: str) -> None:
     arrays = to_arrays(model)
     assert not any("num_batches_tracked" in name for name in arrays)
     load_arrays(other, arrays)
-    assert same(to_arrays(other), arrays)
+    assert same(to_arrays(other), arrays)  # fresh statistics are 0 and 1: exact
     assert all(array.dtype == "float32" for array in arrays.values())
+
+
+@pytest.mark.parametrize("weights", [(1, 1), (3, 1)])
+def test_a_mean_of_arrays_pools_batch_statistics_as_if_the_images_lay_in_one_place(weights: tuple[int, int]) -> None:
+    models = [build_model("small-resnet", 10, "batch", seed=0) for _ in weights]
+    values = [torch.randn(w * 4000, 16) + shift for w, shift in zip(weights, (-2.0, 3.0), strict=True)]
+    for model, own in zip(models, values, strict=True):
+        norm = model.backbone.norm
+        norm.running_mean, norm.running_var = own.mean(0), own.var(0, correction=0)
+    records = [to_arrays(model) for model in models]
+    mean = {
+        name: np.average([record[name].numpy() for record in records], axis=0, weights=weights) for name in records[0]
+    }
+    pooled = build_model("small-resnet", 10, "batch", seed=1)
+    load_arrays(pooled, ArrayRecord({name: Array(a.astype(np.float32)) for name, a in mean.items()}))
+    together = torch.cat(values)
+    torch.testing.assert_close(pooled.backbone.norm.running_mean, together.mean(0), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(pooled.backbone.norm.running_var, together.var(0, correction=0), atol=1e-3, rtol=1e-3)
 
 
 def test_the_proximal_term_is_half_mu_times_the_squared_distance() -> None:

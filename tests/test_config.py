@@ -93,3 +93,12 @@ def test_unreadable_files_are_named(tmp_path: Path, text: str | None, part: str)
     with pytest.raises(ConfigError, match=part) as refused:
         RunConfig.load(file)
     assert str(file) in str(refused.value)
+
+
+@pytest.mark.parametrize("strategy", ["fedavgm", "fedadam", "fedyogi"])
+def test_a_server_optimiser_is_kept_from_running_statistics(strategy: str) -> None:
+    for keys in ({"method": strategy, "rounds": 1}, {"method": "fgl", "wrapped": strategy, "rounds": 1}):
+        with pytest.raises(ConfigError, match="step the running statistics"):
+            RunConfig.parse({**keys, "norm": "batch"})
+        RunConfig.parse({**keys, "norm": "group"})
+    RunConfig.parse({"method": "fedavg", "rounds": 1, "wrapped": strategy, "norm": "batch"})

@@ -15,9 +15,8 @@ compared with the federation's own lists, and what does not fit comes back as a 
 """
 
 import json
-import re
 import zlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -25,13 +24,12 @@ from flwr.app import ConfigRecord, RecordDict
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
 from fgl_flower.hygiene import fault, scripts_of
+from fgl_flower.limits import Kind, Limits
 from fgl_flower.vectors import Vectors, from_learned_embeds, split_block, to_learned_embeds
 
 SCHEMA_VERSION = 1
 RECORD_KEY = "payload"
 DATA_KEY, ARRAYS_KEY, FILES_KEY = "data", "arrays", "files"
-
-Kind = Literal["text", "embeddings", "tokens"]
 
 
 @dataclass(frozen=True, order=True)
@@ -89,55 +87,6 @@ class Rejection:
     """Why a reply is refused, in one sentence that is safe to log (client text is cut and escaped)."""
 
     reason: str
-
-
-def rough_tokens(text: str) -> int:
-    """Return a high guess of a text's tokens: one for each mark and each four letters of a word."""
-    return len(re.findall(r"\w{1,4}|[^\w\s]", text)) + 2
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Bounds of one client's payload.
-
-    Attributes
-    ----------
-    data_bytes : int
-        Size as received, in bytes.
-    inflated_bytes : int
-        Size after decompression, in bytes.
-    prompts : int
-        Number of prompts.
-    characters : int
-        Length of one prompt.
-    count : int
-        A count above this is absurd, and refused.
-    prompt_tokens, tokens : int
-        Tokens of one prompt and of all of a client's.
-    count_tokens : callable
-        The generator's own count of a text's tokens, where there is one.
-    kind : str
-        The kind that the run asks for; only an empty ``text`` may come in its stead.
-    array_bytes : int
-        Size of all embeddings or learned tokens, in bytes.
-    embedding : (int, int), optional
-        Shape of the generator's prompt embedding, (tokens, width); None: any.
-    token_vectors : int
-        Vectors of one learned token.
-    """
-
-    data_bytes: int = 64 * 1024
-    inflated_bytes: int = 1024 * 1024
-    prompts: int = 5_000
-    characters: int = 500
-    count: int = 10**9
-    prompt_tokens: int = 256
-    tokens: int = 200_000
-    count_tokens: Callable[[str], int] = rough_tokens
-    kind: Kind = "text"
-    array_bytes: int = 16 * 1024 * 1024
-    embedding: tuple[int, int] | None = None
-    token_vectors: int = 16
 
 
 class _Head(BaseModel):

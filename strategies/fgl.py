@@ -13,7 +13,8 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 
-from fgl_flower.payload import Limits, PromptPayload, Rejection, decode
+from fgl_flower.limits import Limits
+from fgl_flower.payload import PromptPayload, Rejection, decode
 
 PROMPT_MESSAGE = "query.prompts"
 PROMPT_ROUND = 1

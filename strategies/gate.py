@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 
-from fgl_flower.payload import Limits, Rejection, decode
+from fgl_flower.limits import Limits
+from fgl_flower.payload import Rejection, decode
 
 MODEL_MESSAGE = "query.model"  # carries the final model; its reply is empty
 NUM_EXAMPLES, PARTITION = "num-examples", "partition-id"

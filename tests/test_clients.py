@@ -18,7 +18,8 @@ from fgl_flower.config import RunConfig
 from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import load_source
 from fgl_flower.learning.models import build_model
-from fgl_flower.payload import Limits, PromptPayload, decode
+from fgl_flower.limits import Limits
+from fgl_flower.payload import PromptPayload, decode
 from fgl_flower.simulation import InlineGrid
 
 SMALL: dict[str, Any] = {

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from fgl_flower.ledger import Ledger
-from fgl_flower.payload import Kind, Limits, Prompt, PromptPayload, encode
+from fgl_flower.limits import Kind, Limits
+from fgl_flower.payload import Prompt, PromptPayload, encode
 from fgl_flower.simulation import InlineGrid
 from fgl_flower.vectors import Vectors
 from strategies.aggregation import allot, merge

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from fgl_flower.data.world import CLASSES, STYLES
 from fgl_flower.ledger import message_bytes
-from fgl_flower.payload import Limits, Prompt, PromptPayload, Rejection, decode, encode, token_of
+from fgl_flower.limits import Limits
+from fgl_flower.payload import Prompt, PromptPayload, Rejection, decode, encode, token_of
 from fgl_flower.simulation import InlineGrid
 from fgl_flower.vectors import Vectors
 

@@ -18,7 +18,8 @@ from fgl_flower.errors import ModelError
 from fgl_flower.foundation.downloads import client_models
 from fgl_flower.foundation.text import TextEncoder
 from fgl_flower.ledger import object_bytes
-from fgl_flower.payload import Limits, PromptPayload, Rejection, decode, encode
+from fgl_flower.limits import Limits
+from fgl_flower.payload import PromptPayload, Rejection, decode, encode
 from fgl_flower.preflight import preflight
 from fgl_flower.runs import read_run
 from strategies.planning import limits_for, plan_for

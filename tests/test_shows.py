@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from experiments.shows import quickstart, quickstart_app
+from experiments.shows import prompt_levels, quickstart, quickstart_app
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
 from fgl_flower.learning.images import normalise
@@ -27,22 +28,45 @@ TINY = {
 }
 
 
-def lines(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], runs_dir: Path, seeds: int
-) -> list[dict[str, Any]]:
-    """Return the JSON lines that one round of the show prints."""
-    sets = [word for key, value in TINY.items() for word in ("--set", f"{key}={value}")]
-    words = ["quickstart", "--rounds", "1", "--seeds", str(seeds), "--runs-dir", str(runs_dir), *sets]
-    monkeypatch.setattr(sys, "argv", words)
-    quickstart.main()
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+Lines = Callable[..., list[dict[str, Any]]]
 
 
-def test_our_fedavg_stands_beside_flowers_quickstart(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Lines:
+    """Return a function that calls a show on the tiny world and returns the JSON lines that it prints."""
     torch.set_num_threads(1)
-    *rows, last = lines(monkeypatch, capsys, tmp_path, seeds=2)
+
+    def call(main: Callable[[], None], *words: str, **changes: object) -> list[dict[str, Any]]:
+        sets = [word for key, value in {**TINY, **changes}.items() for word in ("--set", f"{key}={value}")]
+        monkeypatch.setattr(sys, "argv", ["show", "--runs-dir", str(tmp_path), *words, *sets])
+        main()
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+
+    return call
+
+
+def test_a_table_of_runs_holds_means_over_seeds_and_runs_nothing_twice(
+    lines: Lines, tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    asked = ("--levels", "names", "class", "--skews", "beta-0.01", "--seeds", "2")
+    changes = {"generator": tiny_checkpoint, "images-per-class": 2, "server-epochs": 1}
+    rows = lines(prompt_levels.main, *asked, **changes)
+    assert [(row["level"], row["skew"], row["runs"]) for row in rows] == [
+        ("names", "beta-0.01", 2),
+        ("class", "beta-0.01", 2),
+    ]
+    for row in rows:
+        results = [read_run(tmp_path / f"{row['level']}-beta-0.01-{seed}").result for seed in (0, 1)]
+        a, b = (result.accuracy for result in results if result)
+        # Student's t with one degree of freedom: half width 12.706 |a - b| / 2.
+        assert row["accuracy"] == pytest.approx([(a + b) / 2, 12.706 * abs(a - b) / 2], abs=1e-3)
+    before = sorted(tmp_path.iterdir())
+    assert lines(prompt_levels.main, *asked, **changes) == rows
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_our_fedavg_stands_beside_flowers_quickstart(lines: Lines, tmp_path: Path) -> None:
+    *rows, last = lines(quickstart.main, "--rounds", "1", "--seeds", "2")
     assert [row["seed"] for row in rows] == [0, 1]
     for row in rows:
         run = read_run(tmp_path / f"fedavg-{row['seed']}")
@@ -56,7 +80,7 @@ def test_our_fedavg_stands_beside_flowers_quickstart(
     assert last["difference"] == pytest.approx([(a + b) / 2, 12.706 * abs(a - b) / 2], abs=2e-3)
     for who in ("ours", "quickstart"):
         assert last["seconds_a_round"][who] == pytest.approx(sum(row["seconds"][who] for row in rows) / 2, abs=1e-3)
-    (again, _) = lines(monkeypatch, capsys, tmp_path, seeds=1)
+    (again, _) = lines(quickstart.main, "--rounds", "1", "--seeds", "1")
     assert again["quickstart"] == rows[0]["quickstart"]  # trained anew; ours is read from its run folder
     assert again["ours"] == rows[0]["ours"]
 

@@ -5,12 +5,11 @@ The figure is the accuracy on test images of the held-out classes (among all twe
 classifier trained on synthetic images only. Finished runs are not run again.
 """
 
-import argparse
-from pathlib import Path
+from functools import partial
 from statistics import fmean
 from typing import Any
 
-from experiments.shows.many_runs import accuracy, bytes_up, finished, runs_dir, settings, table
+from experiments.shows.many_runs import accuracy, bytes_up, keys, options, table
 from experiments.terminal import quiet
 from fgl_flower.config import RunConfig
 from fgl_flower.data.world import HELD_OUT_CLASSES, HELD_OUT_STYLE
@@ -23,12 +22,12 @@ SAID: dict[str, dict[str, Any]] = {
 }
 
 
-def configured(what: str, said: str, seed: int, folder: Path, changes: dict[str, Any]) -> RunConfig:
-    """Return the configuration of one cell: five clients, shares drawn evenly."""
+def configured(what: str, said: str, changes: dict[str, Any], seed: int) -> RunConfig:
+    """Return the configuration of one run: five clients, shares drawn evenly."""
     cell = {"name": f"{what}-{said}-{seed}", "method": "fgl", "seed": seed, "dataset": f"world-held-out-{what}"}
     names = HELD_OUT_CLASSES if what == "classes" else (HELD_OUT_STYLE,)
     subject = {"token-subject": "class" if what == "classes" else "style", "token-names": ",".join(names)}
-    base = {"partition": "iid", "clients": 5, "generator": "miniature", "guidance": 4.0, **runs_dir(folder)}
+    base = {"partition": "iid", "clients": 5, "generator": "miniature", "guidance": 4.0}
     return RunConfig.parse({**base, **subject, **SAID[said], **changes, **cell})
 
 
@@ -42,24 +41,18 @@ def held_out(run: Run) -> float:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.shows.held_out", description=__doc__)
+    parser = options("held_out", __doc__)
     parser.add_argument("--what", nargs="+", choices=("classes", "style"), default=("classes", "style"))
     parser.add_argument("--said", nargs="+", choices=list(SAID), default=list(SAID))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs/held-out"))
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every run")
     given = parser.parse_args()
     quiet(False)
-    changes = settings(given.set)
+    changes = keys(given)
     rows = (
-        (
-            {"held_out": what, "said": said},
-            [finished(configured(what, said, seed, given.runs_dir, changes)) for seed in range(given.seeds)],
-        )
+        ({"held_out": what, "said": said}, partial(configured, what, said, changes))
         for what in given.what
         for said in given.said
     )
-    table(rows, {"held_out_accuracy": held_out, "accuracy": accuracy, "bytes_up_per_client": bytes_up})
+    table(rows, given.seeds, {"held_out_accuracy": held_out, "accuracy": accuracy, "bytes_up_per_client": bytes_up})
 
 
 if __name__ == "__main__":

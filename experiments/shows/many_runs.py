@@ -1,16 +1,34 @@
 """Run many configurations through the normal `run`, each once, and put means with 95 % intervals beside each other."""
 
+import argparse
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from experiments.cli import find_finished
+from experiments.options import value
 from experiments.terminal import console, progress_bars
 from fgl_flower.config import RunConfig
 from fgl_flower.report.intervals import interval
 from fgl_flower.runs import Run, read_run
+
+
+def options(show: str, about: str | None) -> argparse.ArgumentParser:
+    """Return a show's command line with what all of them take: `--seeds`, `--runs-dir` and `--set`."""
+    parser = argparse.ArgumentParser(prog=f"python -m experiments.shows.{show}", description=about)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs") / show.replace("_", "-"))
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every run")
+    return parser
+
+
+def keys(given: argparse.Namespace) -> dict[str, Any]:
+    """Return the keys that a command line gives to every run; the runs share one store."""
+    split = (pair.split("=", 1) for pair in given.set)
+    folders = {"runs-dir": str(given.runs_dir), "store-dir": str(given.runs_dir / "store")}
+    return {**folders, **{key: value(text) for key, text in split}}
 
 
 def finished(config: RunConfig) -> Run:
@@ -23,9 +41,24 @@ def finished(config: RunConfig) -> Run:
         return read_run(run(config, watch=watch))
 
 
-def table(rows: Iterable[tuple[dict[str, str], Sequence[Run]]], figures: dict[str, Callable[[Run], float]]) -> None:
-    """Print one JSON line a row: its names, and mean and half width of each figure over its runs."""
-    for names, runs in rows:
+def table(
+    rows: Iterable[tuple[dict[str, str], Callable[[int], RunConfig]]],
+    seeds: int,
+    figures: Mapping[str, Callable[[Run], float]],
+) -> None:
+    """Run every row under each seed and print it as one JSON line.
+
+    Parameters
+    ----------
+    rows : iterable of (dict, callable)
+        What the line says of the row, and its configuration by seed.
+    seeds : int
+        Seeds 0 to `seeds` - 1.
+    figures : mapping of str to callable
+        Read from each run; the line holds mean and half width of each.
+    """
+    for names, configured in rows:
+        runs = [finished(configured(seed)) for seed in range(seeds)]
         line: dict[str, Any] = {**names, "runs": len(runs)}
         for figure, read in figures.items():
             found = interval([read(run) for run in runs])
@@ -49,16 +82,3 @@ def bytes_once(run: Run) -> float:
     """Return the bytes that a client downloaded once, on average."""
     assert run.result is not None
     return run.result.bytes_once_per_client
-
-
-def settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """Return `--set KEY=VALUE` arguments as keys and values."""
-    from experiments.options import value
-
-    split = (pair.split("=", 1) for pair in pairs)
-    return {key: value(text) for key, text in split}
-
-
-def runs_dir(folder: Path) -> dict[str, Any]:
-    """Return the keys that keep runs and the images that they share in one folder."""
-    return {"runs-dir": str(folder), "store-dir": str(folder / "store")}

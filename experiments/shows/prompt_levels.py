@@ -4,11 +4,10 @@ Levels times skews times seeds on the built-in world, each a one-shot run in a f
 is not run again, so the table can be interrupted and grown. Printed are mean and half width of the 95 % interval.
 """
 
-import argparse
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from experiments.shows.many_runs import accuracy, bytes_once, bytes_up, finished, runs_dir, settings, table
+from experiments.shows.many_runs import accuracy, bytes_once, bytes_up, keys, options, table
 from experiments.terminal import quiet
 from fgl_flower.config import RunConfig
 
@@ -19,33 +18,28 @@ SKEWS: dict[str, dict[str, Any]] = {
 }
 
 
-def configured(level: str, skew: str, seed: int, folder: Path, changes: dict[str, Any]) -> RunConfig:
-    """Return the configuration of one cell."""
+def configured(level: str, skew: str, changes: dict[str, Any], seed: int) -> RunConfig:
+    """Return the configuration of one run."""
     name = f"{level}-{skew}-{seed}"
     cell = {"name": name, "method": "fgl", "prompt-level": level, "seed": seed}
-    return RunConfig.parse({**SKEWS[skew], **runs_dir(folder), **changes, **cell})
+    return RunConfig.parse({**SKEWS[skew], **changes, **cell})
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.shows.prompt_levels", description=__doc__)
+    parser = options("prompt_levels", __doc__)
     parser.add_argument("--levels", nargs="+", choices=LEVELS, default=LEVELS)
     parser.add_argument("--skews", nargs="+", choices=list(SKEWS), default=list(SKEWS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs/prompt-levels"))
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every run")
     given = parser.parse_args()
     quiet(False)
-    changes = settings(given.set)
+    changes = keys(given)
     rows = (
-        (
-            {"skew": skew, "level": level},
-            [finished(configured(level, skew, seed, given.runs_dir, changes)) for seed in range(given.seeds)],
-        )
+        ({"skew": skew, "level": level}, partial(configured, level, skew, changes))
         for skew in given.skews
         for level in given.levels
     )
-    table(rows, {"accuracy": accuracy, "bytes_up_per_client": bytes_up, "bytes_once_per_client": bytes_once})
+    figures = {"accuracy": accuracy, "bytes_up_per_client": bytes_up, "bytes_once_per_client": bytes_once}
+    table(rows, given.seeds, figures)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,13 @@ then the difference paired by seed (mean and half width of its 95 % interval) an
 first message to the test, validation after each round included.
 """
 
-import argparse
 import json
 import math
 import random
 import time
-from pathlib import Path
 from typing import Any
 
-from experiments.shows.many_runs import accuracy, finished, runs_dir, settings
+from experiments.shows.many_runs import accuracy, finished, keys, options
 from experiments.terminal import console, progress_bars, quiet
 from fgl_flower.config import RunConfig
 from fgl_flower.report.intervals import paired_difference
@@ -70,20 +68,17 @@ def summary(rows: list[dict[str, Any]], rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.shows.quickstart", description=__doc__)
+    parser = options("quickstart", __doc__)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--beta", type=float, default=0.5)
     parser.add_argument("--local-lr", type=float, default=RunConfig().local_lr)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs/quickstart"))
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every run")
     given = parser.parse_args()
     quiet(False)
     asked = {"method": "fedavg", "rounds": given.rounds, "beta": given.beta, "local-lr": given.local_lr}
-    keys = {**runs_dir(given.runs_dir), **settings(given.set), **asked}
+    changes = {**keys(given), **asked}
     rows = []
     for seed in range(given.seeds):
-        rows.append(compared(RunConfig.parse({**keys, "name": f"fedavg-{seed}", "seed": seed})))
+        rows.append(compared(RunConfig.parse({**changes, "name": f"fedavg-{seed}", "seed": seed})))
         tell(rows[-1])
     tell(summary(rows, given.rounds))
 

@@ -11,7 +11,7 @@ from experiments.cli import find_finished
 from experiments.options import value
 from experiments.terminal import console, progress_bars
 from fgl_flower.config import RunConfig
-from fgl_flower.report.intervals import interval
+from fgl_flower.report.intervals import Interval, interval
 from fgl_flower.runs import Run, read_run
 
 
@@ -61,9 +61,19 @@ def table(
         runs = [finished(configured(seed)) for seed in range(seeds)]
         line: dict[str, Any] = {**names, "runs": len(runs)}
         for figure, read in figures.items():
-            found = interval([read(run) for run in runs])
-            line[figure] = [round(found.mean, 4), None if math.isnan(found.half) else round(found.half, 4)]
-        console.print(json.dumps(line), soft_wrap=True, markup=False, highlight=False)
+            line[figure] = mean_and_half(interval([read(run) for run in runs]))
+        tell(line)
+
+
+def mean_and_half(found: Interval) -> list[float | None]:
+    """Return mean and half width as JSON can hold them: a single run has no width."""
+    return [found.mean, None if math.isnan(found.half) else found.half]
+
+
+def tell(line: dict[str, Any]) -> None:
+    """Print one line of JSON, numbers to four places."""
+    rounded = json.loads(json.dumps(line), parse_float=lambda text: round(float(text), 4))
+    console.print(json.dumps(rounded), soft_wrap=True, markup=False, highlight=False)
 
 
 def accuracy(run: Run) -> float:

@@ -6,14 +6,12 @@ then the difference paired by seed (mean and half width of its 95 % interval) an
 first message to the test, validation after each round included.
 """
 
-import json
-import math
 import random
 import time
 from typing import Any
 
-from experiments.shows.many_runs import accuracy, finished, keys, options
-from experiments.terminal import console, progress_bars, quiet
+from experiments.shows.many_runs import accuracy, finished, keys, mean_and_half, options, tell
+from experiments.terminal import progress_bars, quiet
 from fgl_flower.config import RunConfig
 from fgl_flower.report.intervals import paired_difference
 from fgl_flower.runs import Watch
@@ -59,7 +57,7 @@ def summary(rows: list[dict[str, Any]], rounds: int) -> dict[str, Any]:
     assert found is not None
     return {
         "seeds": found.count,
-        "difference": [found.mean, None if math.isnan(found.half) else found.half],
+        "difference": mean_and_half(found),
         "seconds_a_round": {
             who: sum(row["seconds"][who] for row in rows) / (len(rows) * rounds) for who in ("ours", "quickstart")
         },
@@ -81,12 +79,6 @@ def main() -> None:
         rows.append(compared(RunConfig.parse({**changes, "name": f"fedavg-{seed}", "seed": seed})))
         tell(rows[-1])
     tell(summary(rows, given.rounds))
-
-
-def tell(row: dict[str, Any]) -> None:
-    """Print a row as one line of JSON, numbers to four places."""
-    rounded = json.loads(json.dumps(row), parse_float=lambda text: round(float(text), 4))
-    console.print(json.dumps(rounded), soft_wrap=True, markup=False, highlight=False)
 
 
 if __name__ == "__main__":

@@ -114,6 +114,7 @@ def test_the_partition_plot_has_a_bar_a_client_and_follows_the_colour_scheme() -
     assert "var(--soft)" in svg
     assert "#010203" not in svg
     assert partition_plot(np.zeros((3, 2), int), ["a", "b"]) == ""
+    assert partition_plot(np.array([[3, 1], [0, 0]]), ["a", "b"]).count("<svg") == 1  # the last client holds nothing
     assert partition_plot(np.ones((500, 2), int), ["a", "b"], clients=20).count("<svg") == 1
 
 

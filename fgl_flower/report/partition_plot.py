@@ -49,7 +49,8 @@ def partition_plot(counts: np.ndarray, classes: Sequence[str], *, clients: int =
 
         def load_partition(self, partition_id: int) -> datasets.Dataset:
             start = int(table[:partition_id].sum())
-            return self.dataset.select(range(start, start + int(table[partition_id].sum())))
+            # No range: `select` refuses an empty one that begins behind the last row (a last client without images).
+            return self.dataset.select(np.arange(start, start + int(table[partition_id].sum())))
 
     labels = np.concatenate([np.repeat(np.arange(len(classes)), row) for row in table])
     features = datasets.Features({"label": datasets.ClassLabel(names=list(classes))})

@@ -1,5 +1,6 @@
 """Finished run folders made on the spot, for tests of the report and the commands."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +9,55 @@ import torch
 
 from fgl_flower.config import RunConfig
 from fgl_flower.data.world import CLASSES, STYLES, draw
-from fgl_flower.runs import Result, RunFolder, Sample
+from fgl_flower.runs import Result, Run, RunFolder, Sample
 
 
-def made_run(folder: Path, method: str = "fgl", *, prompt: str = "", rounds: int = 0, **more: Any) -> Path:
-    """Return the folder of a run that never happened, with figures that are plausible and differ by method."""
-    rng = np.random.default_rng(len(method))
-    config = RunConfig.parse({"method": method, "name": method, "rounds": rounds, "beta": 0.1, "runs-dir": str(folder)})
+def run_of(seed: int = 0, *, validation: Sequence[float] = (), beta: float = 0.1, **figures: Any) -> Run:
+    """Return a finished run as if read back, of a folder that is not there.
+
+    `validation` is the accuracy of each round from 1 on, 1 MB a round; `figures` are those of the result.
+    """
+    method = "fedavg" if validation else "fgl"
+    config = RunConfig.parse({"method": method, "rounds": len(validation), "seed": seed, "beta": beta})
+    events = [
+        {"event": "round", "round": number, "bytes_total": 1_000_000 * number, "validation_accuracy": share}
+        for number, share in enumerate(validation, 1)
+    ]
+    return Run(
+        path=Path("nowhere"),
+        config=config,
+        state="finished",
+        reason="",
+        command="",
+        environment={"platform": "Linux"},
+        events=events,
+        result=Result.of(config, **{"accuracy": 0.5, **figures}),
+        partition=None,
+        confusion=None,
+        samples=[],
+        ledger={},
+    )
+
+
+def made_run(
+    folder: Path,
+    method: str = "fgl",
+    *,
+    prompt: str = "",
+    rounds: int = 0,
+    seed: int = 0,
+    beta: float = 0.1,
+    **more: Any,
+) -> Path:
+    """Return the folder of a run that never happened, with figures that are plausible and differ by method.
+
+    The partition follows from seed and beta alone, as in a real run.
+    """
+    rng = np.random.default_rng([len(method), seed])
+    settings = {"method": method, "name": method, "rounds": rounds, "seed": seed, "beta": beta}
+    config = RunConfig.parse({**settings, "runs-dir": str(folder)})
     with RunFolder.create(config, command=f"fgl run {method}.toml", engine="inline") as run:
-        counts = rng.dirichlet([0.1] * 10, size=5) * 480
+        counts = np.random.default_rng(seed).dirichlet([beta] * 10, size=5) * 480
         run.save_partition(counts.astype(int), CLASSES)
         for number in range(rounds):
             share = 0.8 * (1 - 0.9 ** (number + 1))

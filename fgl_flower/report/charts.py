@@ -2,22 +2,62 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup, escape
 
-WIDTH, HEIGHT = 480, 280
-LEFT, RIGHT, TOP, BOTTOM = 46, 14, 12, 40
+WIDTH, HEIGHT = 480, 300
+# Room for "100 %" and for half of "100 MB" in the larger letters that the style sheet gives a phone.
+LEFT, RIGHT, TOP, BOTTOM = 60, 26, 12, 52
+COLOURS = 8
+DASHES = ("", "10 3 2 3", "2 3")
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A named line of (x, y) points; `colour` is a number of the page's series colours (0 to 7)."""
+    """A named line of points.
+
+    Attributes
+    ----------
+    name : str
+    series : int
+        Number of the page's series: the colours repeat after eight, each time with another dash.
+    points : tuple of (x, y)
+    dashed : bool
+        A second line of the same series.
+    band : tuple of (x, low, high)
+        A light area behind the line; empty: none.
+    """
 
     name: str
-    colour: int
+    series: int
     points: tuple[tuple[float, float], ...]
     dashed: bool = False
+    band: tuple[tuple[float, float, float], ...] = ()
+
+
+def series_colour(series: int) -> str:
+    """Return the CSS colour of a series."""
+    return f"var(--s{series % COLOURS})"
+
+
+def series_dash(series: int) -> str:
+    """Return the SVG attribute of a series' dash, with a space before it; nothing for a solid line."""
+    dash = DASHES[series // COLOURS % len(DASHES)]
+    return f' stroke-dasharray="{dash}"' if dash else ""
+
+
+def swatch(series: int) -> Markup:
+    """Return the sign of a series for a legend or a table: a short piece of its line."""
+    line = f'<line x1="1" x2="21" y1="5" y2="5" stroke="{series_colour(series)}" stroke-width="4"'
+    return Markup(f'<svg class="swatch" viewBox="0 0 22 10" aria-hidden="true">{line}{series_dash(series)}/></svg>')
+
+
+def dot(u: float, v: float, radius: float, series: int) -> str:
+    """Return a dot without its closing tag: a disc, and a ring where the series' colour is used again."""
+    colour = series_colour(series)
+    fill = colour if series < COLOURS else "var(--card)"
+    return f'<circle cx="{u:.1f}" cy="{v:.1f}" r="{radius:g}" fill="{fill}" stroke="{colour}" stroke-width="1.6"'
 
 
 def line_chart(
@@ -27,7 +67,9 @@ def line_chart(
     log_x: bool = False,
     x_text: Callable[[float], str] = lambda x: f"{x:g}",
 ) -> Markup:
-    """Return shares in [0, 1] over x as an SVG; a curve of one point is drawn as a dot.
+    """Return shares in [0, 1] over x as an SVG.
+
+    A curve of one point is drawn as a dot with a thin line to the right, so that others can be compared with it.
 
     Parameters
     ----------
@@ -40,10 +82,7 @@ def line_chart(
     x_text : callable
         Writes a tick of the x axis.
     """
-    curves = [
-        Curve(c.name, c.colour, tuple(p for p in c.points if math.isfinite(p[1]) and (p[0] > 0 or not log_x)), c.dashed)
-        for c in curves
-    ]
+    curves = [_drawable(curve, log_x) for curve in curves]
     xs = [x for curve in curves for x, _ in curve.points]
     if not xs:
         return Markup()
@@ -59,26 +98,47 @@ def line_chart(
     for y in (0, 0.2, 0.4, 0.6, 0.8, 1):
         _, v = place(xs[0], y)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{v:.1f}" y2="{v:.1f}" stroke="var(--line)"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{v + 4:.1f}" text-anchor="end">{100 * y:.0f} %</text>')
+        parts.append(f'<text x="{LEFT - 8}" y="{v + 5:.1f}" text-anchor="end">{100 * y:.0f} %</text>')
     for x in ticks:
         u, _ = place(x, 0)
-        parts.append(f'<text x="{u:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{escape(x_text(x))}</text>')
+        parts.append(f'<text x="{u:.1f}" y="{HEIGHT - BOTTOM + 21}" text-anchor="middle">{escape(x_text(x))}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(f'<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_label)}</text>')
-    for curve in curves:
-        spots = [place(x, y) for x, y in curve.points]
-        colour = f"var(--s{curve.colour % 8})"
-        dash = ' stroke-dasharray="5 4"' if curve.dashed else ""
-        path = " ".join(f"{u:.1f},{v:.1f}" for u, v in spots)
-        title = f"<title>{escape(curve.name)}</title>"
-        if len(spots) > 1:
-            line = f'fill="none" stroke="{colour}" stroke-width="2.2" stroke-linejoin="round"{dash}'
-            parts.append(f'<polyline points="{path}" {line}>{title}</polyline>')
-        if spots:
-            (u, v), radius = spots[-1], 4.5 if len(spots) == 1 else 3
-            parts.append(f'<circle cx="{u:.1f}" cy="{v:.1f}" r="{radius}" fill="{colour}">{title}</circle>')
+    parts.append(f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>')
+    parts += [_band(curve, place) for curve in curves if len(curve.band) > 1]
+    parts += [_line(curve, place) for curve in curves if curve.points]
     parts.append("</svg>")
     return Markup("".join(parts))
+
+
+def _drawable(curve: Curve, log_x: bool) -> Curve:
+    def known(row: tuple[float, ...]) -> bool:
+        return all(map(math.isfinite, row)) and (row[0] > 0 or not log_x)
+
+    return replace(
+        curve,
+        points=tuple(point for point in curve.points if known(point)),
+        band=tuple(row for row in curve.band if known(row)),
+    )
+
+
+def _band(curve: Curve, place: Callable[[float, float], tuple[float, float]]) -> str:
+    """Return the area between the lows, left to right, and the highs, back again."""
+    corners = [place(x, low) for x, low, _ in curve.band] + [place(x, high) for x, _, high in reversed(curve.band)]
+    path = " ".join(f"{u:.1f},{v:.1f}" for u, v in corners)
+    return f'<polygon points="{path}" fill="{series_colour(curve.series)}" fill-opacity="0.14"/>'
+
+
+def _line(curve: Curve, place: Callable[[float, float], tuple[float, float]]) -> str:
+    spots = [place(x, y) for x, y in curve.points]
+    (u, v), colour = spots[-1], series_colour(curve.series)
+    dash = ' stroke-dasharray="5 4"' if curve.dashed else series_dash(curve.series)
+    title = f"<title>{escape(curve.name)}</title>"
+    if len(spots) == 1:
+        level = f'<line x1="{u:.1f}" x2="{WIDTH - RIGHT}" y1="{v:.1f}" y2="{v:.1f}" stroke="{colour}"'
+        return f'{level} stroke-dasharray="1.5 4"/>{dot(u, v, 4.2, curve.series)}>{title}</circle>'
+    path = " ".join(f"{u:.1f},{v:.1f}" for u, v in spots)
+    line = f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"{dash}>'
+    return f"{line}{title}</polyline>{dot(u, v, 2.4, curve.series)}>{title}</circle>"
 
 
 def _ticks(low: float, high: float) -> list[float]:

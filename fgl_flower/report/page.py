@@ -1,26 +1,20 @@
 """Run folders as one self-contained HTML page: no script, no font, no image from elsewhere."""
 
-import base64
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tomli_w
-from jinja2 import Environment
 from markupsafe import Markup
 
 from fgl_flower.files import write_text
+from fgl_flower.report import sections
 from fgl_flower.report.charts import Curve, line_chart
-from fgl_flower.report.partition_plot import partition_plot
-from fgl_flower.report.style import CSS
+from fgl_flower.report.parts import fill
 from fgl_flower.report.template import PAGE
 from fgl_flower.report.words import human_bytes, human_seconds, percent
 from fgl_flower.runs import Result, Run, partition_name, read_run
-
-CLIENTS_SHOWN = 60
-IMAGES_PER_CLASS = 6
 
 
 def write_report(paths: Sequence[str | Path], target: str | Path | None = None) -> Path:
@@ -45,39 +39,39 @@ def write_report(paths: Sequence[str | Path], target: str | Path | None = None) 
 
 def render(runs: Sequence[Run]) -> str:
     """Return the page of `runs` as HTML; all text of theirs is escaped."""
-    environment = Environment(autoescape=True, trim_blocks=True)
-    environment.filters.update(percent=percent, bytes=human_bytes, seconds=human_seconds)
     finished = [(run, run.result) for run in runs if run.result is not None]
     best = max((result.accuracy for _, result in finished), default=0.0)
     shown: list[dict[str, Any]] = [
         {
             "name": run.name,
-            "colour": number % 8,
+            "series": number,
             "result": result,
             "best": len(finished) > 1 and result.accuracy == best,
-            "seconds": result.seconds.get("total", sum(result.seconds.values())),
-            "ledger": _ledger(result),
+            "seconds": sections.total_seconds(result),
+            "ledger": sections.ledger(result),
         }
         for number, (run, result) in enumerate(finished)
     ]
     over_rounds, over_bytes = _curves(finished)
-    return environment.from_string(PAGE).render(
-        css=Markup(CSS),  # our own constant
+    drawn = [{"name": run.name, "rows": rows} for run, _ in finished if (rows := sections.gallery(run))]
+    confusions = [(run.name, sections.confusion([run])) for run, _ in finished]
+    return fill(
+        PAGE,
         title=_title(runs),
         subtitle=_subtitle(runs),
         tiles=_tiles(finished[0][1]) if len(runs) == 1 and finished else [],
         unfinished=[run for run in runs if run.result is None],
         runs=shown,
-        by_run=[{"name": run["name"], "bars": [_bar(run["colour"], run["result"].accuracy)]} for run in shown],
+        by_run=[{"name": run["name"], "bars": [sections.bar(run["series"], run["result"].accuracy)]} for run in shown],
         bytes_by_run=_bytes_bars(shown),
         by_domain=_groups([result.accuracy_by_domain for _, result in finished]),
         by_class=_groups([result.accuracy_by_class for _, result in finished]),
         over_rounds=over_rounds,
         over_bytes=over_bytes,
-        galleries=[gallery for run, _ in finished if (gallery := _gallery(run))],
-        partitions=_partitions([run for run, _ in finished]),
+        galleries=drawn,
+        partitions=sections.partitions([(run.name, run) for run, _ in finished]),
         quarantined=_quarantined(finished),
-        confusions=[_confusion(run) for run, _ in finished if run.confusion],
+        confusions=[{"name": name, **table} for name, table in confusions if table],
         all_runs=[_provenance(run) for run in runs],
     )
 
@@ -101,17 +95,12 @@ def _subtitle(runs: Sequence[Run]) -> str:
 
 
 def _tiles(result: Result) -> list[dict[str, str]]:
-    total = result.seconds.get("total", sum(result.seconds.values()))
     return [
         {"value": percent(result.accuracy), "label": "test accuracy"},
         {"value": human_bytes(result.bytes_up_per_client), "label": "sent up by a client"},
-        {"value": human_seconds(total), "label": "from start to end"},
+        {"value": human_seconds(sections.total_seconds(result)), "label": "from start to end"},
         {"value": f"{result.synthetic_images:,}", "label": "images drawn"},
     ]
-
-
-def _bar(colour: int, share: float | None, text: str = "") -> dict[str, Any]:
-    return {"colour": colour, "share": f"{share or 0:.4f}", "text": text or percent(share)}
 
 
 def _bytes_bars(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -120,7 +109,7 @@ def _bytes_bars(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "name": run["name"],
-            "bars": [_bar(run["colour"], log / top, human_bytes(run["result"].bytes_up_per_client))],
+            "bars": [sections.bar(run["series"], log / top, human_bytes(run["result"].bytes_up_per_client))],
         }
         for run, log in zip(shown, logs, strict=True)
     ]
@@ -130,7 +119,7 @@ def _groups(tables: Sequence[dict[str, float | None]]) -> list[dict[str, Any]]:
     """Return a group of bars (a bar a run) for every name that occurs in the tables, in order of appearance."""
     names = dict.fromkeys(name for table in tables for name in table)
     return [
-        {"name": name, "bars": [_bar(n % 8, table[name]) for n, table in enumerate(tables) if name in table]}
+        {"name": name, "bars": [sections.bar(n, table[name]) for n, table in enumerate(tables) if name in table]}
         for name in names
     ]
 
@@ -141,8 +130,9 @@ def _curves(finished: Sequence[tuple[Run, Result]]) -> tuple[Markup, Markup]:
     for number, (run, result) in enumerate(finished):
         events = [event for event in run.events if event.get("event") == "round"]
         if not events:
-            sent_once = ((max(result.bytes_total, 1), result.accuracy),)
-            rounds.append(Curve(run.name, number, ((0, result.accuracy),)))
+            share = result.accuracy if result.validation_accuracy is None else result.validation_accuracy
+            sent_once = ((max(result.bytes_total, 1), share),)
+            rounds.append(Curve(run.name, number, ((0, share),)))
             sent.append(Curve(run.name, number, sent_once if result.bytes_total else ()))
             continue
         for key, dashed in (("validation_accuracy", False), ("test_accuracy", True)):
@@ -159,34 +149,6 @@ def _curves(finished: Sequence[tuple[Run, Result]]) -> tuple[Markup, Markup]:
     )
 
 
-def _gallery(run: Run) -> dict[str, Any] | None:
-    if not any(sample["kind"] == "synthetic" for sample in run.samples):
-        return None
-    rows = []
-    for label in dict.fromkeys(sample["label"] for sample in run.samples):
-        mine = [sample for sample in run.samples if sample["label"] == label]
-        drawn = [_image(run, s) for s in mine if s["kind"] == "synthetic"][:IMAGES_PER_CLASS]
-        real = [_image(run, s) for s in mine if s["kind"] == "validation"][:IMAGES_PER_CLASS]
-        rows.append({"label": label, "drawn": drawn, "real": real})
-    return {"name": run.name, "rows": rows}
-
-
-def _image(run: Run, sample: dict[str, Any]) -> dict[str, str]:
-    data = base64.b64encode((run.path / "samples" / Path(sample["file"]).name).read_bytes()).decode()
-    return {"src": f"data:image/png;base64,{data}", "prompt": sample["prompt"], "client": sample["client"]}
-
-
-def _partitions(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return one plot for each different partition."""
-    plots: dict[str, dict[str, Any]] = {}
-    for run in runs:
-        if run.partition and str(run.partition) not in plots:
-            counts = np.asarray(run.partition["counts"])
-            svg = partition_plot(counts, run.partition["classes"], clients=CLIENTS_SHOWN)
-            plots[str(run.partition)] = {"name": run.name, "svg": svg, "hidden": max(0, len(counts) - CLIENTS_SHOWN)}
-    return list(plots.values())
-
-
 def _quarantined(finished: Sequence[tuple[Run, Result]]) -> list[dict[str, str]]:
     return [
         {"run": run.name, "client": client, "reason": reason}
@@ -195,43 +157,10 @@ def _quarantined(finished: Sequence[tuple[Run, Result]]) -> list[dict[str, str]]
     ]
 
 
-def _confusion(run: Run) -> dict[str, Any]:
-    table = run.confusion or {}
-    rows = []
-    for name, counts in zip(table["classes"], table["counts"], strict=True):
-        total = max(1, sum(counts))
-        rows.append({"name": name, "shares": [count / total for count in counts]})
-    return {"name": run.name, "classes": table["classes"], "rows": rows}
-
-
-def _ledger(result: Result) -> list[tuple[str, str]]:
-    rows = [
-        ("bytes up per client", human_bytes(result.bytes_up_per_client)),
-        ("bytes down per client", human_bytes(result.bytes_down_per_client)),
-        ("bytes once per client (models)", human_bytes(result.bytes_once_per_client)),
-        ("bytes in total", human_bytes(result.bytes_total)),
-        ("peak memory", human_bytes(result.peak_memory_bytes)),
-    ]
-    if result.peak_device_memory_bytes is not None:
-        rows.append(("peak memory of the accelerator", human_bytes(result.peak_device_memory_bytes)))
-    return rows + [(f"time: {phase}", human_seconds(seconds)) for phase, seconds in result.seconds.items()]
-
-
 def _provenance(run: Run) -> dict[str, Any]:
-    about = {key: value for key, value in run.environment.items() if key not in {"libraries", "git", "python"}}
-    git = run.environment.get("git") or {}
-    rows = [(key.replace("_", " "), value) for key, value in about.items() if value is not None]
-    if "memory_bytes" in about:
-        rows = [(name, human_bytes(value) if name == "memory bytes" else value) for name, value in rows]
-    revision = git.get("revision") or "unknown"
-    rows.append(("git revision", revision + (" with uncommitted changes" if git.get("dirty") else "")))
-    for model in run.result.models if run.result else []:
-        name = " ".join(filter(None, (model.get("id"), model.get("revision"))))
-        rows.append((f"model: {model.get('role', '')}", name))
-    rows += list((run.environment.get("libraries") or {}).items())
     return {
         "name": run.name,
         "command": run.command,
-        "environment": rows,
+        "environment": sections.models(run) + sections.environment(run),
         "config": tomli_w.dumps(run.config.to_flat()),
     }

@@ -57,9 +57,9 @@ def partition_plot(counts: np.ndarray, classes: Sequence[str], *, clients: int =
     partitioner = Counted()
     partitioner.dataset = datasets.Dataset.from_dict({"label": labels}, features=features)
     style: dict[Any, Any] = dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color", "axes.labelcolor"), SOFT)
-    style |= {"svg.fonttype": "none", "font.size": 11, "text.color": INK, "svg.hashsalt": "partition"}
+    style |= {"svg.fonttype": "none", "font.size": 12.5, "text.color": INK, "svg.hashsalt": "partition"}
     with matplotlib.rc_context(style):
-        figure, axis = plt.subplots(figsize=(6.4, 3.6))
+        figure, axis = plt.subplots(figsize=(5.6, 3.5))
         plot_label_distributions(
             partitioner,
             "label",

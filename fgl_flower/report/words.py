@@ -1,5 +1,10 @@
 """Numbers as people read them."""
 
+import math
+from collections.abc import Iterable
+
+from fgl_flower.report.intervals import Interval
+
 
 def human_bytes(count: float) -> str:
     """Return a byte count with a decimal unit: 812 B, 3.4 kB, 42.7 MB."""
@@ -24,3 +29,26 @@ def human_seconds(seconds: float) -> str:
 def percent(share: float | None) -> str:
     """Return a share of one as a percentage with one decimal, a dash for None."""
     return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def percent_interval(interval: Interval | None) -> str:
+    """Return 92.4 ± 0.6 %; 92.4 % for a single value, a dash for None."""
+    if interval is None or math.isnan(interval.half):
+        return percent(interval.mean if interval else None)
+    return f"{100 * interval.mean:.1f} ± {100 * interval.half:.1f} %"
+
+
+def points_interval(interval: Interval | None) -> str:
+    """Return a difference of shares in points: +71.2 ± 3.1; +71.2 for a single value, a dash for None."""
+    if interval is None:
+        return "–"
+    points = round(100 * interval.mean, 1)
+    sign = "+" if points > 0 else "−" if points < 0 else ""
+    half = "" if math.isnan(interval.half) else f" ± {100 * interval.half:.1f}"
+    return f"{sign}{abs(points):.1f}{half}"
+
+
+def seeds_text(seeds: Iterable[int]) -> str:
+    """Return 'seed 3' or 'seeds 0, 1, 4'."""
+    listed = sorted(seeds)
+    return f"seed{'s' if len(listed) > 1 else ''} {', '.join(map(str, listed))}"

@@ -1,0 +1,109 @@
+"""A table of runs as its page reads it: axes, rows of runs that differ by seed, columns, methods."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fgl_flower.runs import Result, Run
+
+
+@dataclass(frozen=True)
+class Row:
+    """Runs that differ by seed only.
+
+    Attributes
+    ----------
+    names : tuple of str
+        A value for each axis, in the order of `TableReport.axes`.
+    runs : mapping of int to Run
+        Finished runs by seed; empty where all failed or none ran yet.
+    failures : mapping of int to str
+        Reason by seed.
+    tuned : mapping of str to float
+        Keys chosen on the validation split.
+    """
+
+    names: tuple[str, ...]
+    runs: Mapping[int, Run]
+    failures: Mapping[int, str]
+    tuned: Mapping[str, float]
+
+    @property
+    def results(self) -> dict[int, Result]:
+        """Return the figures by seed, in the order of the seeds."""
+        return {seed: run.result for seed, run in sorted(self.runs.items()) if run.result is not None}
+
+    @property
+    def accuracies(self) -> dict[int, float]:
+        """Return the test accuracy by seed."""
+        return {seed: result.accuracy for seed, result in self.results.items()}
+
+    @property
+    def title(self) -> str:
+        """Return all names in one."""
+        return " · ".join(self.names)
+
+    @property
+    def title_across(self) -> str:
+        """Return the names of all axes but the first in one; empty where there is one axis only."""
+        return " · ".join(self.names[1:])
+
+
+@dataclass(frozen=True)
+class Column:
+    """The rows that share the values of every axis but the first."""
+
+    names: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def title(self) -> str:
+        """Return the values in one; empty where there is one axis only."""
+        return " · ".join(self.names)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A value of the first axis with its number among the page's series."""
+
+    name: str
+    series: int
+
+
+def methods_of(rows: Iterable[Row]) -> list[Method]:
+    """Return the values of the first axis in order of appearance."""
+    return [Method(name, number) for number, name in enumerate(dict.fromkeys(row.names[0] for row in rows))]
+
+
+def columns_of(rows: Sequence[Row]) -> list[Column]:
+    """Return the combinations of the other axes in order of appearance."""
+    keys = dict.fromkeys(row.names[1:] for row in rows)
+    return [Column(key, tuple(row for row in rows if row.names[1:] == key)) for key in keys]
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """What the page of a table shows.
+
+    Attributes
+    ----------
+    title : str
+    about : str
+        A paragraph of plain text.
+    axes : tuple of str
+        Names of the axes but "seed"; at least one. The first goes down the page's tables, the others across.
+    rows : tuple of Row
+    against : str
+        Value of the first axis with which the others are compared, paired by seed; empty for none.
+    grid : mapping of str to sequence of float
+        What was tried in tuning; empty: nothing was tuned.
+    command : str
+        The command line that made the table.
+    """
+
+    title: str
+    about: str
+    axes: tuple[str, ...]
+    rows: tuple[Row, ...]
+    against: str
+    grid: Mapping[str, Sequence[float]]
+    command: str

@@ -6,7 +6,7 @@
 | `environment.json` | interpreter, libraries, processor, git revision (`fgl_flower.environment`) |
 | `status.json` | `state` (running, finished, failed), the reason of a failure, the command |
 | `metrics.jsonl` | one event a line, as it happens (`RunFolder.log`) |
-| `partition.json` | `clients`, `classes`, `counts` (clients x classes): how the private images lay |
+| `partition.json` | `clients`, `classes`, `counts` (clients x classes) of private images; in deployment as told |
 | `samples.json`, `samples/*.png` | some synthetic images with their prompts, and validation images beside them |
 | `confusion.json` | `classes` and `counts` (true x predicted) on the test split |
 | `ledger.json` | bytes, seconds and memory as `fgl_flower.ledger` counted them |

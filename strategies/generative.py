@@ -55,6 +55,7 @@ class Synthesis:
             If no payload holds a prompt.
         """
         server = self.server
+        server.class_counts = {payload.partition: payload.class_counts for payload in payloads}
         self._count_downloads(payloads)
         with server.ledger.phase("synthesis"):
             plan = plan_for(server.config, server.source, payloads)

@@ -49,6 +49,8 @@ class Server:
         The global model before any training; it depends on the seed alone.
     validation : Images
         Belongs to nobody; the only images on which anything is selected.
+    class_counts : dict of int to dict of str to int
+        Images of each class that clients claim to hold, by partition; filled by a method whose clients tell.
     extra : dict
         Further entries of the result, filled by the method.
     """
@@ -71,6 +73,7 @@ class Server:
         self.validation = decode(self.source.validation, config.image_size)
         self.validation_accuracy: float | None = None
         self.samples: list[Sample] = []
+        self.class_counts: dict[int, dict[str, int]] = {}
         self.extra: dict[str, Any] = {}
 
     def wait_for_clients(self, poll: float = 0.5) -> None:
@@ -177,8 +180,8 @@ class Server:
             found = self._evaluate(models, decode(source.test, config.image_size))
         self.folder.save_confusion(found.confusion, source.classes)
         self.folder.save_samples(self.samples + self._validation_samples())
-        if config.method not in METHODS_WITHOUT_CLIENTS:
-            self.folder.save_partition(partition(source.private, config).counts(), source.classes)
+        if (counts := self._private_counts()) is not None:
+            self.folder.save_partition(counts, source.classes)
         measured: dict[str, Any] = {
             "accuracy": found.accuracy,
             "accuracy_by_class": dict(zip(source.classes, found.by_class, strict=True)),
@@ -187,6 +190,25 @@ class Server:
             "quarantined": self.grid.quarantined,
         }
         return Result.of(config, **{**measured, **self.extra})
+
+    def _private_counts(self) -> np.ndarray | None:
+        """Return how the private images lie, (clients, classes) int; None where the server cannot know it.
+
+        In a simulation the clients' shares are of this server's own data set. In a deployment each client has its own,
+        of which the server knows what it was told; a histogram of more than ``max-client-examples`` is scaled down.
+        """
+        config, most = self.config, self.config.max_client_examples
+        if config.method in METHODS_WITHOUT_CLIENTS:
+            return None
+        if self.folder.engine != "deployment":
+            return partition(self.source.private, config).counts()
+        if not any(self.class_counts.values()):
+            return None
+        counts = np.zeros((config.clients, len(self.source.classes)), dtype=np.int64)
+        for client, told in self.class_counts.items():
+            total = max(most, sum(told.values()))
+            counts[client] = [told.get(name, 0) * most // total for name in self.source.classes]
+        return counts
 
     def _evaluate(self, models: Sequence[ArrayRecord], images: Images) -> Evaluation:
         classes, domains = len(self.source.classes), len(self.source.domains)

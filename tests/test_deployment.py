@@ -113,3 +113,4 @@ def test_the_app_runs_on_a_superlink_with_two_supernodes(tmp_path: Path) -> None
     assert run.result.engine == "deployment"
     assert run.result.bytes_up_per_client > 100_000
     assert not run.result.quarantined
+    assert run.partition is None  # FedAvg's clients tell no class counts, and the server has no others

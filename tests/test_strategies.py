@@ -14,10 +14,12 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 
 from clients.client_app import app as client_app
 from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
+from fgl_flower.data.partition import partition
+from fgl_flower.data.sources import load_source
 from fgl_flower.errors import RunError
 from fgl_flower.ledger import Ledger
 from fgl_flower.payload import Prompt, PromptPayload, encode
-from fgl_flower.runs import RunFolder, read_run
+from fgl_flower.runs import Run, RunFolder, read_run
 from fgl_flower.simulation import InlineGrid
 from strategies.federated import STRATEGIES
 from strategies.fgl import FGL
@@ -295,6 +297,55 @@ def test_a_hostile_client_is_named_in_the_result(tmp_path: Path, generator: str)
     events = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
     (quarantine,) = [event for event in events if event["event"] == "quarantine"]
     assert "10000 characters" in quarantine["reason"]
+
+
+def served_by(app: ClientApp, config: RunConfig, engine: str) -> Run:
+    with RunFolder.create(config, engine=engine) as folder:
+        serve(InlineGrid(app, config.clients, config.to_flat()), config, folder)
+    return read_run(folder.path)
+
+
+def test_a_simulation_shows_the_partition_that_it_made(tmp_path: Path, generator: str) -> None:
+    config = small(tmp_path, "fedavg", generator, beta=0.1)
+    counts = partition(load_source(config).private, config).counts().tolist()
+    for engine in ("inline", "ray"):
+        found = served_by(client_app, config, engine)
+        assert found.partition is not None
+        assert found.partition["counts"] == counts
+
+
+def test_a_deployment_shows_what_its_clients_told_and_nothing_else(tmp_path: Path, generator: str) -> None:
+    # Clients of their own data: what they hold has nothing to do with the server's data set.
+    told = [{"star": 7, "ring": 2}, {"star": 900_000, "ring": 600_000}, {}]
+    own = ClientApp()
+
+    @own.query("prompts")
+    def query(message: Message, context: Context) -> Message:
+        number = int(context.node_config["partition-id"])
+        prompts = tuple(Prompt(f"a {name}", name, count=n) for name, n in told[number].items())
+        return Message(encode(PromptPayload(number, prompts, told[number])), reply_to=message)
+
+    @own.query("model")
+    def model(message: Message, context: Context) -> Message:
+        return Message(RecordDict(), reply_to=message)
+
+    config = small(tmp_path, "fgl", generator, max_client_examples=1000)
+    found = served_by(own, config, "deployment")
+    assert found.partition is not None
+    star, ring = (found.partition["classes"].index(name) for name in ("star", "ring"))
+    counts = np.array(found.partition["counts"])
+    assert counts[:, [star, ring]].tolist() == [[7, 2], [600, 400], [0, 0]]  # scaled down to 1000
+    assert counts.sum() == 7 + 2 + 1000
+
+
+@pytest.mark.parametrize("changes", [{"method": "fedavg", "rounds": 1}, {"method": "fgl", "prompt_level": "names"}])
+def test_a_deployment_whose_clients_told_no_counts_shows_no_partition(
+    tmp_path: Path, generator: str, changes: dict[str, Any]
+) -> None:
+    config = small(tmp_path, generator=generator, **changes)
+    found = served_by(client_app, config, "deployment")
+    assert found.partition is None
+    assert "by client and class" not in (found.path / "report.html").read_text(encoding="utf-8")
 
 
 def test_clients_that_do_not_come_end_the_run(tmp_path: Path, generator: str) -> None:

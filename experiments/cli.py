@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from experiments import bench, plan_cli, store_cli
+from experiments import bench, plan_cli, store_cli, table_cli
 from experiments.options import SetOption, load
 from experiments.terminal import console, progress_bars, quiet, run_table, told_in_a_sentence
 from fgl_flower.config import RunConfig, describe_keys
@@ -188,6 +188,7 @@ def _write_report(paths: list[Path], target: Path) -> Path:
     return write_report(paths, target)
 
 
+app.command()(table_cli.table)
 app.command()(plan_cli.plan)
 app.command()(plan_cli.preview)
 app.add_typer(store_cli.app, name="store")

@@ -1,6 +1,7 @@
 """What several commands take: a run configuration and its `--set` overrides."""
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,15 +24,27 @@ def load(file: Path, settings: list[str] | None = None, runs_dir: Path | None = 
     ConfigError
         If the file, a setting or their combination describes no valid run.
     """
-    overrides: dict[str, Any] = {}
+    changes = overrides(settings)
+    if runs_dir is not None:
+        changes["runs-dir"] = str(runs_dir)
+    return RunConfig.load(file, **changes)
+
+
+def overrides(settings: Sequence[str] | None) -> dict[str, Any]:
+    """Return the keys and values of `--set` options.
+
+    Raises
+    ------
+    ConfigError
+        If one is not KEY=VALUE.
+    """
+    found: dict[str, Any] = {}
     for setting in settings or []:
         key, sign, text = setting.partition("=")
         if not sign or not key.strip():
             raise ConfigError(f"--set wants KEY=VALUE, for instance --set seed=1, not {setting!r}")
-        overrides[key.strip()] = value(text.strip())
-    if runs_dir is not None:
-        overrides["runs-dir"] = str(runs_dir)
-    return RunConfig.load(file, **overrides)
+        found[key.strip()] = value(text.strip())
+    return found
 
 
 def value(text: str) -> Any:

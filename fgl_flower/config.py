@@ -19,7 +19,7 @@ __all__ = ["METHODS_WITHOUT_CLIENTS", "ConfigError", "RunConfig", "describe_keys
 
 METHODS_WITHOUT_CLIENTS = frozenset({"centralised"})
 
-Method = Literal["fgl", "fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "moon", "local", "centralised"]
+Method = Literal["fgl", "mixed", "fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "moon", "local", "centralised"]
 Wrapped = Literal["fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "moon"]
 
 _STEPPING = frozenset({"fedavgm", "fedadam", "fedyogi"})  # strategies whose server has an optimiser of its own
@@ -36,7 +36,9 @@ class RunConfig(BaseModel):
 
     # What to run
     method: Method = Field(
-        "fgl", description="fgl, a federated baseline, local (each client trains alone) or centralised."
+        "fgl",
+        description="fgl, a federated baseline, local (each client trains alone), centralised (on all private images) or "
+        "mixed (on those and the synthetic ones together).",
     )
     wrapped: Wrapped = Field("fedavg", description="Strategy to which FGL delegates the rounds after its prompt round.")
     rounds: int = Field(
@@ -180,6 +182,9 @@ class RunConfig(BaseModel):
     fine_tune_epochs: int = Field(
         0, ge=0, description="Epochs of server fine-tuning on the synthetic store after each round."
     )
+    fine_tune_lr: float = Field(
+        0.01, gt=0, description="Peak learning rate of fine-tuning: small, for it refines a model and starts none."
+    )
     fraction: float = Field(1.0, gt=0, le=1, description="Share of the clients that train in a round.")
     proximal_mu: float = Field(0.01, ge=0, description="FedProx: weight of the proximal term.")
     moon_mu: float = Field(1.0, ge=0, description="MOON: weight of the contrastive term.")
@@ -217,7 +222,7 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _contradictions(self) -> Self:
-        if self.method not in {"fgl"} | METHODS_WITHOUT_CLIENTS and self.rounds == 0:
+        if self.method not in {"fgl", "mixed"} | METHODS_WITHOUT_CLIENTS and self.rounds == 0:
             raise ValueError(f"rounds = 0 leaves nothing for method = {self.method!r} to do: set rounds to at least 1")
         if self.norm == "batch" and (
             stepping := {self.method, self.wrapped if self.method == "fgl" else ""} & _STEPPING
@@ -226,6 +231,8 @@ class RunConfig(BaseModel):
                 f"norm = 'batch' cannot go with {stepping.pop()}: its server would step the running statistics as if "
                 "they were weights; use norm = 'group'"
             )
+        if self.method == "mixed" and self.rounds:
+            raise ValueError("method = 'mixed' trains in one place, on what no federation may see: set rounds to 0")
         if self.fine_tune_epochs and self.method != "fgl":
             raise ValueError("fine-tune-epochs needs method = 'fgl': other methods have no synthetic images to tune on")
         if self.fine_tune_epochs and self.rounds == 0:

@@ -24,7 +24,7 @@ def preflight(config: RunConfig) -> None:
     source = load_source(config)
     if config.method not in METHODS_WITHOUT_CLIENTS:
         partition(source.private, config)
-    if config.method == "fgl":
+    if config.method in {"fgl", "mixed"}:
         check_generator(config.generator, config.generator_revision)
         if config.prompt_level in {"instance", "embeddings"}:
             captioner_folder(config.captioner, config.captioner_revision)

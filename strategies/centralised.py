@@ -11,8 +11,7 @@ from strategies.server import Server
 def centralised(server: Server) -> Sequence[ArrayRecord]:
     """Return one model, trained on the whole private split."""
     config = server.config
-    arrays = server.train(
-        server.initial, decode(server.source.private, config.image_size), config.server_epochs, "server-training"
-    )
+    images = decode(server.source.private, config.image_size)
+    arrays = server.train(server.initial, images, config.server_epochs, config.server_lr, "server-training")
     server.validate(0, [arrays])
     return [arrays]

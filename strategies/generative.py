@@ -7,7 +7,7 @@ from pathlib import Path
 from flwr.app import ArrayRecord
 
 from fgl_flower.foundation.downloads import client_models
-from fgl_flower.learning.images import Images
+from fgl_flower.learning.images import Images, decode
 from fgl_flower.payload import PromptPayload
 from fgl_flower.runs import Sample
 from fgl_flower.synthesis.engine import engine_for
@@ -15,13 +15,23 @@ from fgl_flower.synthesis.plan import SynthesisPlan
 from fgl_flower.synthesis.store import SyntheticStore
 from strategies.federated import STRATEGIES
 from strategies.fgl import FGL
+from strategies.one_shot import one_shot_model
 from strategies.planning import limits_for, named, plan_for
 from strategies.server import Server, some_of_each_class
 
 
 def fgl(server: Server) -> Sequence[ArrayRecord]:
     """Run the prompt round and the configured number of federated rounds; return the last global model."""
-    config, synthesis = server.config, Synthesis(server)
+    return _run(server, Synthesis(server))
+
+
+def mixed(server: Server) -> Sequence[ArrayRecord]:
+    """Return one model, trained on the clients' images and the synthetic ones together: a control, no federation."""
+    return _run(server, Synthesis(server, beside=decode(server.source.private, server.config.image_size)))
+
+
+def _run(server: Server, synthesis: "Synthesis") -> Sequence[ArrayRecord]:
+    config = server.config
     server.grid.gate = replace(server.grid.gate, limits=limits_for(config))
     strategy = FGL(
         STRATEGIES[config.wrapped](config),
@@ -40,10 +50,13 @@ class Synthesis:
     Parameters
     ----------
     server : Server
+    beside : Images, optional
+        Real images to train on as well, which only a control has.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, beside: Images | None = None) -> None:
         self.server = server
+        self.beside = beside
         self.images: Images | None = None
 
     def learn(self, payloads: Sequence[PromptPayload]) -> ArrayRecord:
@@ -61,18 +74,28 @@ class Synthesis:
             plan = plan_for(server.config, server.source, payloads)
             self.images = self._draw(plan)
         self._keep_samples(plan, payloads)
-        return server.train(server.initial, self.images, server.config.server_epochs, "server-training")
+        if self.beside is None:
+            return one_shot_model(server, self.images, self._store())
+        config = server.config
+        together = Images.concat([self.images, self.beside])
+        return server.train(server.initial, together, config.server_epochs, config.server_lr, "server-training")
 
     def fine_tune(self, server_round: int, arrays: ArrayRecord) -> ArrayRecord:
         """Return an aggregated model after some more epochs on the synthetic images."""
         if self.images is None:
             raise RuntimeError("fine-tuning comes after the prompt round")
-        epochs = self.server.config.fine_tune_epochs
-        return self.server.train(arrays, self.images, epochs, "fine-tuning", server_round)
+        config = self.server.config
+        return self.server.train(
+            arrays, self.images, config.fine_tune_epochs, config.fine_tune_lr, "fine-tuning", server_round
+        )
+
+    def _store(self) -> SyntheticStore:
+        config = self.server.config
+        return SyntheticStore(Path(config.store_dir or Path(config.runs_dir) / "store").expanduser())
 
     def _draw(self, plan: SynthesisPlan) -> Images:
         server, config = self.server, self.server.config
-        store = SyntheticStore(Path(config.store_dir or Path(config.runs_dir) / "store").expanduser())
+        store = self._store()
         report = engine_for(config).fill(
             plan, store, progress=lambda done, total: server.folder.progress("synthesis", done, total)
         )

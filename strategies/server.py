@@ -142,11 +142,13 @@ class Server:
             self.folder.progress("rounds", number, self.config.rounds)
         return MetricRecord({"accuracy": found.accuracy, "loss": found.loss})
 
-    def train(self, arrays: ArrayRecord, images: Images, epochs: int, phase: str, server_round: int = 0) -> ArrayRecord:
+    def train(
+        self, arrays: ArrayRecord, images: Images, epochs: int, lr: float, phase: str, server_round: int = 0
+    ) -> ArrayRecord:
         """Train a global model on the server's images and return the epoch that did best on validation.
 
-        `phase` names it in the ledger and in the progress; the order of images differs from one `server_round` to the
-        next.
+        `lr` is the peak of the learning rate; `phase` names the training in the ledger and in the progress; the order
+        of images differs from one `server_round` to the next.
         """
         config = self.config
 
@@ -161,7 +163,7 @@ class Server:
                 images,
                 epochs=epochs,
                 batch_size=config.batch_size,
-                lr=config.server_lr,
+                lr=lr,
                 momentum=config.momentum,
                 weight_decay=config.server_weight_decay,
                 seed=config.seed + server_round,

@@ -23,12 +23,19 @@ def _fgl(server: Server) -> Sequence[ArrayRecord]:
     return fgl(server)
 
 
+def _mixed(server: Server) -> Sequence[ArrayRecord]:
+    from strategies.generative import mixed
+
+    return mixed(server)
+
+
 def _federated(name: str) -> Method:
     return lambda server: server.federate(STRATEGIES[name](server.config), server.config.rounds)
 
 
 METHODS: dict[str, Method] = {
     "fgl": _fgl,
+    "mixed": _mixed,
     "centralised": centralised,
     "local": local,
     **{name: _federated(name) for name in STRATEGIES},

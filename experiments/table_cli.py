@@ -1,0 +1,222 @@
+"""`fgl table`: a base configuration times axes times seeds, by one command."""
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table as RichTable
+
+from experiments.cells import Cells, different
+from experiments.options import SetOption, overrides
+from experiments.table import Cell, Table
+from experiments.table_files import write_files
+from experiments.terminal import EXIT_FAILED, console, errors, quiet, told_in_a_sentence
+from fgl_flower.config import RunConfig
+from fgl_flower.errors import ConfigError
+from fgl_flower.report.intervals import interval
+from fgl_flower.report.table_page import Row, TableReport, write_table_page
+
+
+def table(
+    file: Annotated[Path, typer.Argument(help="The table's file (see experiments/tables).", metavar="FILE")],
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Runs at once; 0: as many as there are cores.")] = 0,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AXIS=VALUE", help="Run these cells only (repeatable); finished others are shown, too."),
+    ] = None,
+    set_: SetOption = None,
+    runs_dir: Annotated[Path, typer.Option(help="Folder of all tables, their cells and their store.")] = Path(
+        "runs/tables"
+    ),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be run, and run nothing.")] = False,
+) -> None:
+    """Run a table: every combination of its axes with every seed, and write CSV, Markdown and a page.
+
+    Cells that are finished are never run again, also when another table has run them: kill it, start it again. First
+    the rates that the file leaves open are tuned, on validation, with a seed of their own. The files are in a folder of
+    the table's name: table.csv (a line a run), summary.csv (a line a cell), table.md, table.html.
+
+    [bold]Examples[/]
+
+      fgl table experiments/tables/skew.toml --dry-run
+
+      fgl table experiments/tables/skew.toml --jobs 2
+
+      fgl table experiments/tables/skew.toml --only method=FedAvg --only "skew=beta 0.01"
+
+      fgl table experiments/tables/one-shot.toml --set rounds=2 --set private-images=300 --runs-dir runs/try
+    """
+    quiet(verbose=False)
+    with told_in_a_sentence(verbose=False):
+        read = Table.load(file, overrides(set_))
+        chosen = _chosen(read, only or [])
+        runs_dir = runs_dir.expanduser().resolve()
+        cells = Cells(runs_dir / "cells")
+        if dry_run:
+            _show_plan(read, chosen, cells, runs_dir)
+            return
+        failed = _run(read, chosen, cells, jobs or os.cpu_count() or 1, runs_dir)
+        report = _report(read, cells, runs_dir)
+        folder = runs_dir / read.name
+        folder.mkdir(parents=True, exist_ok=True)
+        write_files(read, report.rows, _tried(read, cells, runs_dir), folder, report.command)
+        console.print(_shown(read, report))
+        console.print(f"page: {write_table_page(report, folder / 'table.html')}", soft_wrap=True, highlight=False)
+    if failed:
+        errors.print(f"fgl: {failed} runs failed; the table names them", style="red")
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _chosen(table: Table, only: list[str]) -> list[Cell]:
+    wanted: dict[int, set[str]] = {}
+    for text in only:
+        axis, _, name = text.partition("=")
+        if axis not in table.axes:
+            raise ConfigError(f"--only {text}: the axes are {', '.join(table.axes)}")
+        place = table.axes.index(axis)
+        known = dict.fromkeys(cell.names[place] for cell in table.cells)
+        if name not in known:
+            raise ConfigError(f"--only {text}: {axis} is one of {', '.join(known)}")
+        wanted.setdefault(place, set()).add(name)
+    return [cell for cell in table.cells if all(cell.names[place] in names for place, names in wanted.items())]
+
+
+def _run(table: Table, chosen: list[Cell], cells: Cells, jobs: int, runs_dir: Path) -> int:
+    """Run what is missing, tuning first; return how many runs failed."""
+    tuning = [config for cell in chosen for _, config in table.tuning(cell, runs_dir)]
+    final = [table.config(cell, seed, {}, runs_dir) for cell in chosen for seed in table.seeds]
+    if missing := [config for config in different([*tuning, *final]) if not cells.get(config)]:
+        with console.status("looking for data and models"):
+            from fgl_flower.preflight import preflight
+
+            for config in missing:  # all of them before the first one starts
+                preflight(config)
+    with _progress(table.title, len(different(tuning)) + len(different(final))) as (tell, done):
+
+        def run(configs: list[RunConfig]) -> None:
+            for config in different(configs):
+                if cells.get(config):
+                    done(config, False)
+            cells.run(configs, jobs, tell, lambda config: done(config, True))
+
+        run(tuning)
+        tuned = [(cell, choice) for cell in chosen if (choice := _tuned(table, cell, cells, runs_dir)) is not None]
+        run([table.config(cell, seed, choice, runs_dir) for cell, choice in tuned for seed in table.seeds])
+    return len(cells.failures)
+
+
+def _tuned(table: Table, cell: Cell, cells: Cells, runs_dir: Path) -> dict[str, float] | None:
+    """Return the choice with the best validation accuracy, the first of equals; None if no tuning run is finished."""
+    if not cell.tune:
+        return {}
+    best: tuple[float, dict[str, float]] | None = None
+    for choice, config in table.tuning(cell, runs_dir):
+        run = cells.get(config)
+        accuracy = run.result.validation_accuracy if run and run.result else None
+        if accuracy is not None and (best is None or accuracy > best[0]):
+            best = accuracy, choice
+    return best[1] if best else None
+
+
+def _tried(table: Table, cells: Cells, runs_dir: Path) -> list[dict[str, Any]]:
+    return [
+        {
+            **dict(zip(table.axes, cell.names, strict=True)),
+            **choice,
+            "validation_accuracy": run.result.validation_accuracy,
+        }
+        for cell in table.cells
+        for choice, config in table.tuning(cell, runs_dir)
+        if (run := cells.get(config)) and run.result
+    ]
+
+
+def _report(table: Table, cells: Cells, runs_dir: Path) -> TableReport:
+    rows = []
+    for cell in table.cells:
+        tuned = _tuned(table, cell, cells, runs_dir)
+        configs = {} if tuned is None else {s: table.config(cell, s, tuned, runs_dir) for s in table.seeds}
+        failures = {seed: why for seed, config in configs.items() if (why := cells.failure(config))}
+        if tuned is None:
+            reasons = [why for _, config in table.tuning(cell, runs_dir) if (why := cells.failure(config))]
+            failures = {seed: f"tuning failed: {reasons[0]}" for seed in table.seeds if reasons}
+        runs = {seed: run for seed, config in configs.items() if (run := cells.get(config))}
+        rows.append(Row(cell.names, runs, failures, tuned or {}))
+    return TableReport(
+        title=table.title,
+        about=table.about,
+        axes=table.axes,
+        rows=tuple(rows),
+        against=table.against,
+        grid=table.tune.grid if table.tune and any(cell.tune for cell in table.cells) else {},
+        command=shlex.join(["fgl", *sys.argv[1:]]),
+    )
+
+
+def _shown(table: Table, report: TableReport) -> RichTable:
+    shown = RichTable(title=table.title, title_justify="left")
+    for axis in table.axes:
+        shown.add_column(axis)
+    for heading in ("accuracy", "seeds", "chosen"):
+        shown.add_column(heading, justify="right")
+    for row in report.rows:
+        found = [run.result.accuracy for run in row.runs.values() if run.result]
+        mean = interval(found) if found else None
+        accuracy = f"{100 * mean.mean:.1f} ± {100 * mean.half:.1f} %" if mean else "failed" if row.failures else "–"
+        chosen = ", ".join(f"{key} {number:g}" for key, number in row.tuned.items())
+        shown.add_row(*row.names, accuracy, str(len(found)), chosen)
+    return shown
+
+
+def _show_plan(table: Table, chosen: list[Cell], cells: Cells, runs_dir: Path) -> None:
+    shown = RichTable(title=table.title, title_justify="left")
+    for heading in (*table.axes, "tuning runs", "runs", "finished"):
+        shown.add_column(heading)
+    for cell in chosen:
+        tuning = [config for _, config in table.tuning(cell, runs_dir)]
+        tuned = _tuned(table, cell, cells, runs_dir)
+        final = [] if tuned is None else [table.config(cell, seed, tuned, runs_dir) for seed in table.seeds]
+        finished = sum(cells.get(config) is not None for config in (*tuning, *final))
+        shown.add_row(*cell.names, str(len(tuning)), str(len(table.seeds)), str(finished))
+    console.print(shown)
+
+
+@contextmanager
+def _progress(title: str, total: int) -> Iterator[tuple[Any, Any]]:
+    """Yield ``tell(run, phase, done, total)`` and ``done(config, ran)``: a bar for all, and one for each running."""
+    columns = (
+        TextColumn("{task.description:<50.50}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[count]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    console.print(title, style="bold", highlight=False)
+    with Progress(*columns, console=console) as bars:
+        whole = bars.add_task("runs", total=total, count=f"0/{total}")
+        running: dict[str, TaskID] = {}
+        ended = 0
+
+        def tell(name: str, phase: str, done: int, total: int) -> None:
+            if name not in running:
+                running[name] = bars.add_task(name, total=total, count="")
+            bars.update(
+                running[name], description=f"  {name}: {phase}", completed=done, total=total, count=f"{done}/{total}"
+            )
+
+        def done(config: RunConfig, ran: bool) -> None:
+            nonlocal ended
+            ended += 1
+            bars.update(whole, completed=ended, count=f"{ended}/{total}")
+            if config.name in running:
+                bars.remove_task(running.pop(config.name))
+            if ran:
+                bars.console.print(f"  {config.name}", highlight=False)
+
+        yield tell, done

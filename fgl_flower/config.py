@@ -37,8 +37,8 @@ class RunConfig(BaseModel):
     # What to run
     method: Method = Field(
         "fgl",
-        description="fgl, a federated baseline, local (each client trains alone), centralised (on all private images) or "
-        "mixed (on those and the synthetic ones together).",
+        description="fgl, a federated baseline, local (each client trains alone), centralised (on all private images) "
+        "or mixed (on those and the synthetic ones together).",
     )
     wrapped: Wrapped = Field("fedavg", description="Strategy to which FGL delegates the rounds after its prompt round.")
     rounds: int = Field(

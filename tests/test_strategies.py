@@ -207,7 +207,7 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> str:
 def small(tmp_path: Path, method: str, generator: str, **changes: Any) -> RunConfig:
     values: dict[str, Any] = {
         "method": method,
-        "rounds": 0 if method in {"fgl", *METHODS_WITHOUT_CLIENTS} else 2,
+        "rounds": 0 if method in {"fgl", "mixed", *METHODS_WITHOUT_CLIENTS} else 2,
         "runs_dir": str(tmp_path),
         "private_images": 120,
         "validation_images": 60,
@@ -244,7 +244,7 @@ def test_every_method_runs_from_end_to_end(tmp_path: Path, method: str, generato
     assert (found.result.bytes_total > 0) == (method not in {"local", "centralised"})
     assert (found.path / "model.safetensors").exists() == (method != "local")
     assert {sample["kind"] for sample in found.samples} == (
-        {"synthetic", "validation"} if method == "fgl" else {"validation"}
+        {"synthetic", "validation"} if method in {"fgl", "mixed"} else {"validation"}
     )
 
 
@@ -264,7 +264,28 @@ def test_generative_learning_with_rounds_and_fine_tuning(tmp_path: Path, generat
     assert curve[0]["validation_accuracy"] == one_shot.events[-1]["validation_accuracy"]
     (only,) = [event for event in one_shot.events if event["event"] == "round"]
     assert curve[0]["bytes_total"] == only["bytes_total"] < one_shot.result.bytes_total  # then the model goes out
-    assert {"clients", "synthesis", "server-training", "fine-tuning", "test"} <= set(rounds.result.seconds)
+    assert {"clients", "synthesis", "fine-tuning", "test"} <= set(rounds.result.seconds)
+
+
+def test_the_one_shot_model_is_trained_once_for_runs_that_begin_with_it(tmp_path: Path, generator: str) -> None:
+    def one_shot(**changes: Any) -> tuple[bool, bytes]:
+        run = read_run(served(small(tmp_path, "fgl", generator, **changes)))
+        trained = any(event["event"] == "epoch" for event in run.events)
+        reused = any(event["event"] == "one-shot-model" for event in run.events)
+        assert trained != reused
+        return reused, (run.path / "model.safetensors").read_bytes()
+
+    first, weights = one_shot()
+    assert not first
+    assert one_shot() == (True, weights)
+    assert one_shot(partition="iid") == (True, weights)  # the same prompts: other clients send them
+    for changes in ({"seed": 1}, {"server_epochs": 2}, {"server_lr": 0.01}, {"norm": "batch"}):
+        reused, other = one_shot(**changes)
+        assert not reused
+        assert other != weights
+    for file in (tmp_path / "store-models").glob("*.safetensors"):
+        file.write_bytes(b"damaged")
+    assert one_shot() == (False, weights)
 
 
 def test_the_control_that_knows_only_names_draws_every_class(tmp_path: Path, generator: str) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.table import Table as RichTable
 from experiments.cells import Cells, different
 from experiments.options import SetOption, overrides
 from experiments.table import Cell, Table
-from experiments.table_files import write_files
+from experiments.table_files import plus_minus, write_files
 from experiments.terminal import EXIT_FAILED, console, errors, quiet, told_in_a_sentence
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
@@ -62,7 +61,8 @@ def table(
             _show_plan(read, chosen, cells, runs_dir)
             return
         failed = _run(read, chosen, cells, jobs or os.cpu_count() or 1, runs_dir)
-        report = _report(read, cells, runs_dir)
+        command = shlex.join(["fgl", "table", str(file), *(part for text in set_ or [] for part in ("--set", text))])
+        report = _report(read, cells, runs_dir, command)
         folder = runs_dir / read.name
         folder.mkdir(parents=True, exist_ok=True)
         write_files(read, report.rows, _tried(read, cells, runs_dir), folder, report.command)
@@ -137,7 +137,7 @@ def _tried(table: Table, cells: Cells, runs_dir: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _report(table: Table, cells: Cells, runs_dir: Path) -> TableReport:
+def _report(table: Table, cells: Cells, runs_dir: Path, command: str) -> TableReport:
     rows = []
     for cell in table.cells:
         tuned = _tuned(table, cell, cells, runs_dir)
@@ -155,7 +155,7 @@ def _report(table: Table, cells: Cells, runs_dir: Path) -> TableReport:
         rows=tuple(rows),
         against=table.against,
         grid=table.tune.grid if table.tune and any(cell.tune for cell in table.cells) else {},
-        command=shlex.join(["fgl", *sys.argv[1:]]),
+        command=command,
     )
 
 
@@ -163,12 +163,12 @@ def _shown(table: Table, report: TableReport) -> RichTable:
     shown = RichTable(title=table.title, title_justify="left")
     for axis in table.axes:
         shown.add_column(axis)
-    for heading in ("accuracy", "seeds", "chosen"):
+    for heading in ("accuracy, %", "seeds", "chosen"):
         shown.add_column(heading, justify="right")
     for row in report.rows:
         found = [run.result.accuracy for run in row.runs.values() if run.result]
         mean = interval(found) if found else None
-        accuracy = f"{100 * mean.mean:.1f} ± {100 * mean.half:.1f} %" if mean else "failed" if row.failures else "–"
+        accuracy = plus_minus(mean) if mean else "failed" if row.failures else "–"
         chosen = ", ".join(f"{key} {number:g}" for key, number in row.tuned.items())
         shown.add_row(*row.names, accuracy, str(len(found)), chosen)
     return shown

@@ -106,9 +106,10 @@ def _lines(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *body])
 
 
-def _plus_minus(found: Interval, scale: float = 100, sign: str = "") -> str:
-    mean = f"{scale * found.mean:{sign}.1f}"
-    return mean if math.isnan(found.half) else f"{mean} ± {scale * found.half:.1f}"
+def plus_minus(found: Interval, sign: str = "") -> str:
+    """Return shares as percent, "92.4 ± 0.6"; of a single value nothing is known of the spread."""
+    mean = f"{100 * found.mean:{sign}.1f}"
+    return mean if math.isnan(found.half) else f"{mean} ± {100 * found.half:.1f}"
 
 
 def _accuracies(row: Row) -> dict[int, float]:
@@ -121,13 +122,13 @@ def _accuracy(row: Row | None, seeds: int) -> str:
     if not row.runs:
         return "failed" if row.failures else "not run"
     short = f" ({len(row.runs)} of {seeds})" if len(row.runs) < seeds else ""
-    return _plus_minus(interval(list(_accuracies(row).values()))) + short
+    return plus_minus(interval(list(_accuracies(row).values()))) + short
 
 
 def _ahead(cells: Mapping[Any, Row], name: str, against: str, rest: tuple[str, ...]) -> str:
     ours, theirs = cells.get((name, rest)), cells.get((against, rest))
     found = paired_difference(_accuracies(ours), _accuracies(theirs)) if ours and theirs else None
-    return _plus_minus(found, sign="+") if found else "–"
+    return plus_minus(found, sign="+") if found else "–"
 
 
 def _bytes_up(row: Row | None) -> str:

@@ -9,6 +9,8 @@ zlib-compressed canonical JSON, stored by columns because columns compress best 
   float16, in the order of the prompts, the shape of one standing in the JSON.
 - ``tokens``: texts may hold learned tokens such as ``<fish>``; the value ``files`` holds one
   ``learned_embeds.safetensors`` for each.
+- ``unchanged``: no prompts, but word that the client's last payload still holds. A server that asks again names the
+  round of the payload that it keeps (`HELD_KEY`), and only a client that has spoken in that very round may say so.
 
 The decoder is the server's border. It never trusts: every length is bounded before memory is spent, every name is
 compared with the federation's own lists, and what does not fit comes back as a `Rejection`, never as an exception.
@@ -30,6 +32,7 @@ from fgl_flower.vectors import Vectors, from_learned_embeds, split_block, to_lea
 SCHEMA_VERSION = 1
 RECORD_KEY = "payload"
 DATA_KEY, ARRAYS_KEY, FILES_KEY = "data", "arrays", "files"
+HELD_KEY = "held-round"  # in the question's config: the round of the payload that the server keeps of this client
 
 
 @dataclass(frozen=True, order=True)
@@ -83,6 +86,19 @@ class PromptPayload:
 
 
 @dataclass(frozen=True)
+class Unchanged:
+    """What a client sends instead of a payload when asked again with the same data; see the module.
+
+    Attributes
+    ----------
+    partition : int
+        The client's partition, 0 to clients - 1.
+    """
+
+    partition: int
+
+
+@dataclass(frozen=True)
 class Rejection:
     """Why a reply is refused, in one sentence that is safe to log (client text is cut and escaped)."""
 
@@ -98,8 +114,18 @@ class _Head(BaseModel):
     kind: str
 
 
+class _Unchanged(BaseModel):
+    """The JSON of the kind ``unchanged``."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    schema_version: Literal[1]
+    kind: Literal["unchanged"]
+    partition: NonNegativeInt
+
+
 class _Columns(BaseModel):
-    """The JSON of every kind. `labels` and `domains` index `classes` and `domain_names`."""
+    """The JSON of every other kind. `labels` and `domains` index `classes` and `domain_names`."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -121,11 +147,13 @@ def token_of(name: str) -> str:
     return f"<{name.replace(' ', '-')}>"
 
 
-def encode(payload: PromptPayload) -> RecordDict:
+def encode(payload: PromptPayload | Unchanged) -> RecordDict:
     """Return the records that carry `payload`; equal payloads give equal bytes.
 
     Prompts travel in sorted order, so a payload survives the round trip exactly when its prompts are sorted.
     """
+    if isinstance(payload, Unchanged):
+        return _packed({"schema_version": SCHEMA_VERSION, "kind": "unchanged", "partition": payload.partition})
     prompts = sorted(payload.prompts)
     classes = sorted(set(payload.class_counts) | {p.label for p in prompts})
     domains = sorted({p.domain for p in prompts})
@@ -148,13 +176,17 @@ def encode(payload: PromptPayload) -> RecordDict:
         values = {ARRAYS_KEY: b"".join(array.data for array in arrays)}
     elif payload.kind == "tokens":
         values = {FILES_KEY: [to_learned_embeds(name, array) for name, array in sorted(payload.arrays.items())]}
+    return _packed(columns, values)
+
+
+def _packed(columns: Mapping[str, Any], values: Mapping[str, Any] | None = None) -> RecordDict:
     data = json.dumps(columns, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
-    return RecordDict({RECORD_KEY: ConfigRecord({DATA_KEY: zlib.compress(data, level=9), **values})})
+    return RecordDict({RECORD_KEY: ConfigRecord({DATA_KEY: zlib.compress(data, level=9), **(values or {})})})
 
 
 def decode(
     records: RecordDict, limits: Limits, classes: Collection[str], domains: Collection[str] = ()
-) -> PromptPayload | Rejection:
+) -> PromptPayload | Unchanged | Rejection:
     """Return the payload in `records`, or why it is refused; never raises on what a client sent.
 
     Parameters
@@ -183,14 +215,17 @@ def decode(
         )
     if head.kind not in _VALUES:
         return Rejection(f"unknown kind of payload {_quote(head.kind)}")
+    form: type[_Columns | _Unchanged] = _Unchanged if head.kind == "unchanged" else _Columns
     try:
-        columns = _Columns.model_validate_json(data)
+        columns = form.model_validate_json(data)
     except ValidationError as error:
         return Rejection(f"malformed payload: {_first(error)}")
+    if set(record) != {DATA_KEY} | _VALUES[head.kind]:
+        return Rejection(f"a payload of kind {head.kind!r} holds other values than it should")
+    if isinstance(columns, _Unchanged):
+        return Unchanged(columns.partition)
     if columns.kind != limits.kind and (columns.kind != "text" or columns.texts):
         return Rejection(f"the payload is of kind {columns.kind!r}, the run asks for {limits.kind!r}")
-    if set(record) != {DATA_KEY} | _VALUES[columns.kind]:
-        return Rejection(f"a payload of kind {columns.kind!r} holds other values than it should")
     if reason := _fault(columns, limits, frozenset(classes), frozenset(domains)):
         return Rejection(reason)
     prompts = tuple(
@@ -210,6 +245,7 @@ _VALUES: dict[str, frozenset[str]] = {
     "text": frozenset(),
     "embeddings": frozenset({ARRAYS_KEY}),
     "tokens": frozenset({FILES_KEY}),
+    "unchanged": frozenset(),
 }
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fgl_flower.data.world import CLASSES, STYLES
 from fgl_flower.ledger import message_bytes
 from fgl_flower.limits import Limits
-from fgl_flower.payload import Prompt, PromptPayload, Rejection, decode, encode, token_of
+from fgl_flower.payload import Prompt, PromptPayload, Rejection, Unchanged, decode, encode, token_of
 from fgl_flower.simulation import InlineGrid
 from fgl_flower.vectors import Vectors
 
@@ -46,7 +46,7 @@ def packed(data: bytes) -> RecordDict:
     return RecordDict({"payload": ConfigRecord({"data": zlib.compress(data)})})
 
 
-def read(records: RecordDict, limits: Limits = LIMITS) -> PromptPayload | Rejection:
+def read(records: RecordDict, limits: Limits = LIMITS) -> PromptPayload | Unchanged | Rejection:
     return decode(records, limits, CLASS_NAMES, DOMAIN_NAMES)
 
 
@@ -296,6 +296,39 @@ def test_forged_embeddings_are_refused(records: RecordDict, reason: str) -> None
 def test_a_client_with_nothing_to_say_may_say_so_at_every_level() -> None:
     for kind in ("text", "embeddings", "tokens"):
         assert read(encode(PromptPayload(1)), Limits(kind=kind)) == PromptPayload(1)
+
+
+@given(st.integers(0, 10**6), st.sampled_from(["text", "embeddings", "tokens"]))
+def test_unchanged_survives_the_round_trip_at_every_level(partition: int, kind: Any) -> None:
+    assert read(encode(Unchanged(partition)), Limits(kind=kind)) == Unchanged(partition)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"schema_version": 2}, "schema version 2"),
+        ({"schema_version": 0}, "no valid JSON object"),
+        ({"partition": -1}, "partition"),
+        ({"partition": "1"}, "partition"),
+        ({"partition": True}, "partition"),
+        ({"partition": None}, "partition"),
+        ({"texts": ["a star"]}, "texts"),
+        ({"class_counts": [10**9]}, "class_counts"),
+        ({"kind": "Unchanged"}, "unknown kind"),
+    ],
+)
+def test_forged_words_of_no_change_are_refused(changes: dict[str, Any], reason: str) -> None:
+    told = {"schema_version": 1, "kind": "unchanged", "partition": 1} | changes
+    outcome = read(packed(json.dumps({key: value for key, value in told.items() if value is not None}).encode()))
+    assert isinstance(outcome, Rejection)
+    assert reason in outcome.reason
+
+
+def test_no_change_carries_no_arrays() -> None:
+    for values in ({"arrays": b""}, {"files": []}):
+        outcome = read(RecordDict({"payload": ConfigRecord({**encode(Unchanged(1))["payload"], **values})}))
+        assert isinstance(outcome, Rejection)
+        assert "other values" in outcome.reason
 
 
 @pytest.mark.parametrize(

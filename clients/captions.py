@@ -44,12 +44,13 @@ def names(client: Client, dataset: datasets.Dataset) -> tuple[list[str], list[st
 def captions(client: Client, dataset: datasets.Dataset) -> Sequence[str]:
     """Return a scrubbed caption for each image of the client's chosen ones."""
     config = client.config
-    key = (client.division, client.partition, config.max_captions, config.captioner, config.captioner_revision)
+    model = (config.captioner, config.captioner_revision)
+    key = (client.source, client.division, client.partition, config.max_captions, *model)
     if key not in _CAPTIONS:
         if len(_CAPTIONS) >= _REMEMBERED:
             _CAPTIONS.clear()
         known = (*client.source.classes, *client.source.domains)
-        told = _captioner(config.captioner, config.captioner_revision, config.device).describe(dataset["image"])
+        told = _captioner(*model, config.device).describe(dataset["image"])
         _CAPTIONS[key] = tuple(scrub(caption, known) for caption in told)
     return _CAPTIONS[key]
 

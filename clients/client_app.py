@@ -8,7 +8,7 @@ from flwr.common.constant import ErrorCode
 
 from clients.data import Client
 from clients.evaluation import measure
-from clients.prompting import prompts
+from clients.prompting import answer
 from clients.training import fit, take
 from fgl_flower.payload import encode
 
@@ -17,8 +17,8 @@ app = ClientApp()
 
 @app.query("prompts")
 def query_prompts(message: Message, context: Context) -> Message:
-    """Answer the prompt round."""
-    return _answer(message, lambda: encode(prompts(Client.of(context))))
+    """Answer a prompt round."""
+    return _answer(message, lambda: encode(answer(Client.of(context), message.content, context.state)))
 
 
 @app.query("model")

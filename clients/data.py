@@ -1,7 +1,7 @@
 """A client's share of the private images, decoded once a process."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import datasets
 from flwr.app import Context
@@ -42,24 +42,24 @@ class Client:
             raise ConfigError(f"partition-id = {number!r} in the node config must be 0 to {config.clients - 1}")
         return cls(number, config)
 
-    @property
+    @cached_property
     def source(self) -> Source:
-        """The data set that the partition is a share of."""
+        """The data set that the partition is a share of, as it was when this message first needed it."""
         return load_source(self.config)
 
     @property
     def dataset(self) -> datasets.Dataset:
         """The client's images, not decoded; may be empty."""
-        return _shares(self.division).partition.load(self.partition)
+        return _shares(self.source, self.division).partition.load(self.partition)
 
     @property
     def images(self) -> Images:
         """The client's images, decoded; may be empty."""
-        return _shares(self.division).images(self.partition)
+        return _shares(self.source, self.division).images(self.partition)
 
     @property
     def division(self) -> RunConfig:
-        """The configuration with all that does not touch the data set back to its default: the key of the cache."""
+        """The configuration with all that does not touch the data set back to its default: a key of caches."""
         kept = {name: getattr(self.config, name) for name in _DATA_KEYS}
         return RunConfig(**kept)
 
@@ -80,8 +80,8 @@ _DATA_KEYS = (
 class _Shares:
     """The division of a data set and what has been decoded of it."""
 
-    def __init__(self, config: RunConfig) -> None:
-        self.partition = partition(load_source(config).private, config)
+    def __init__(self, source: Source, config: RunConfig) -> None:
+        self.partition = partition(source.private, config)
         self.size = config.image_size
         self._images: dict[int, Images] = {}
 
@@ -92,5 +92,5 @@ class _Shares:
 
 
 @lru_cache(maxsize=1)  # rounds reuse a division; the next run's division lets go of this one's images
-def _shares(config: RunConfig) -> _Shares:
-    return _Shares(config)
+def _shares(source: Source, config: RunConfig) -> _Shares:
+    return _Shares(source, config)

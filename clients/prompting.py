@@ -2,11 +2,38 @@
 
 from collections import Counter
 
+from flwr.app import ConfigRecord, RecordDict
+
 from clients.captions import captions, chosen, count, names, texts
 from clients.data import Client
+from clients.digest import digest
 from clients.embedding import mean_embeddings
 from clients.inversion import learned_tokens
-from fgl_flower.payload import PromptPayload
+from fgl_flower.payload import HELD_KEY, PromptPayload, Unchanged
+
+SPOKEN = "spoken-of"  # in the client's state: the data that it last spoke of, and in which round
+
+
+def answer(client: Client, content: RecordDict, state: RecordDict) -> PromptPayload | Unchanged:
+    """Return the client's payload or, where the server keeps one of the same data, word that nothing has changed.
+
+    Parameters
+    ----------
+    client : Client
+    content : RecordDict
+        The question: in ``config``, ``server-round`` and the round of the payload that the server keeps, if it does.
+    state : RecordDict
+        Stays with the client from round to round; a client that has lost it sends again.
+    """
+    if not client.config.prompt_every:
+        return prompts(client)
+    asked, now = content.config_records["config"], digest(client)
+    last = state.config_records.get(SPOKEN)
+    if last is not None and last["digest"] == now and last["server-round"] == asked.get(HELD_KEY):
+        return Unchanged(client.partition)
+    payload = prompts(client)
+    state[SPOKEN] = ConfigRecord({"digest": now, "server-round": asked["server-round"]})
+    return payload
 
 
 def prompts(client: Client) -> PromptPayload:

@@ -75,6 +75,11 @@ class RunConfig(BaseModel):
     beta: float = Field(0.5, gt=0, description="Dirichlet concentration: smaller is more skewed.")
 
     # Prompts
+    prompt_every: int = Field(
+        0,
+        ge=0,
+        description="Federated rounds after which clients are asked for prompts again; 0: they are asked once.",
+    )
     prompt_level: Literal["names", "class", "class-style", "instance", "embeddings", "tokens"] = Field(
         "class-style",
         description="What a client sends: nothing, a prompt a class, one a class and style, a caption an image, mean "
@@ -233,6 +238,13 @@ class RunConfig(BaseModel):
             )
         if self.method == "mixed" and self.rounds:
             raise ValueError("method = 'mixed' trains in one place, on what no federation may see: set rounds to 0")
+        if self.prompt_every and self.method != "fgl":
+            raise ValueError("prompt-every needs method = 'fgl': other methods have no federated rounds after prompts")
+        if self.prompt_every and self.rounds <= self.prompt_every:
+            raise ValueError(
+                f"prompt-every = {self.prompt_every} has no effect with rounds = {self.rounds}, as nobody is asked "
+                "after the last round: set rounds to more than prompt-every, or prompt-every to 0"
+            )
         if self.fine_tune_epochs and self.method != "fgl":
             raise ValueError("fine-tune-epochs needs method = 'fgl': other methods have no synthetic images to tune on")
         if self.fine_tune_epochs and self.rounds == 0:

@@ -21,7 +21,7 @@ from strategies.server import Server, some_of_each_class
 
 
 def fgl(server: Server) -> Sequence[ArrayRecord]:
-    """Run the prompt round and the configured number of federated rounds; return the last global model."""
+    """Run prompt rounds and the configured number of federated rounds; return the last global model."""
     return _run(server, Synthesis(server))
 
 
@@ -40,8 +40,12 @@ def _run(server: Server, synthesis: "Synthesis") -> Sequence[ArrayRecord]:
         classes=server.source.classes,
         domains=server.source.domains,
         limits=server.grid.gate.limits,
+        every=config.prompt_every,
+        learn_on=synthesis.learn_on,
+        log_event=server.folder.log,
     )
-    return server.federate(strategy, 1 + config.rounds, first_round=-1)
+    schedule = strategy.schedule
+    return server.federate(strategy, schedule.rounds(config.rounds), count=schedule.wrapped)
 
 
 class Synthesis:
@@ -67,18 +71,19 @@ class Synthesis:
         RunError
             If no payload holds a prompt.
         """
-        server = self.server
-        server.class_counts = {payload.partition: payload.class_counts for payload in payloads}
-        self._count_downloads(payloads)
-        with server.ledger.phase("synthesis"):
-            plan = plan_for(server.config, server.source, payloads)
-            self.images = self._draw(plan)
-        self._keep_samples(plan, payloads)
+        server, images = self.server, self._synthesise(payloads)
         if self.beside is None:
-            return one_shot_model(server, self.images, self._store())
-        config = server.config
-        together = Images.concat([self.images, self.beside])
+            return one_shot_model(server, images, self._store())
+        config, together = server.config, Images.concat([images, self.beside])
         return server.train(server.initial, together, config.server_epochs, config.server_lr, "server-training")
+
+    def learn_on(self, server_round: int, arrays: ArrayRecord, payloads: Sequence[PromptPayload]) -> ArrayRecord:
+        """Return the global model trained on, from `arrays`, on images drawn for what clients describe by now.
+
+        Each epoch is validated and the best is kept: the "epoch" events of phase "server-training" and this round.
+        """
+        server, config, images = self.server, self.server.config, self._synthesise(payloads)
+        return server.train(arrays, images, config.server_epochs, config.fine_tune_lr, "server-training", server_round)
 
     def fine_tune(self, server_round: int, arrays: ArrayRecord) -> ArrayRecord:
         """Return an aggregated model after some more epochs on the synthetic images."""
@@ -88,6 +93,16 @@ class Synthesis:
         return self.server.train(
             arrays, self.images, config.fine_tune_epochs, config.fine_tune_lr, "fine-tuning", server_round
         )
+
+    def _synthesise(self, payloads: Sequence[PromptPayload]) -> Images:
+        server = self.server
+        server.class_counts = {payload.partition: payload.class_counts for payload in payloads}
+        self._count_downloads(payloads)
+        with server.ledger.phase("synthesis"):
+            plan = plan_for(server.config, server.source, payloads)
+            self.images = self._draw(plan)
+        self._keep_samples(plan, payloads, self.images)
+        return self.images
 
     def _store(self) -> SyntheticStore:
         config = self.server.config
@@ -123,15 +138,15 @@ class Synthesis:
             for model, size in sizes.items() if payload.prompts else ():
                 self.server.ledger.once(str(payload.partition), model, size)
 
-    def _keep_samples(self, plan: SynthesisPlan, payloads: Sequence[PromptPayload]) -> None:
+    def _keep_samples(self, plan: SynthesisPlan, payloads: Sequence[PromptPayload], images: Images) -> None:
         senders: dict[tuple[str, str], set[int]] = {}
         for payload in payloads:
             for prompt in payload.prompts:
                 for text in (prompt.text, named(prompt.text, payload)):
                     senders.setdefault((text, prompt.label), set()).add(payload.partition)
         source = self.server.source
-        assert self.images is not None
-        for i, pixels, label, domain in some_of_each_class(self.images, source.classes, source.domains):
+        self.server.samples = []  # those of an earlier prompt round give way
+        for i, pixels, label, domain in some_of_each_class(images, source.classes, source.domains):
             text = plan.images[i].prompt
             who = senders.get((text, label), set())
             client = str(next(iter(who))) if len(who) == 1 else ""

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from statistics import fmean
 from typing import Any
@@ -93,7 +93,9 @@ class Server:
                 )
             time.sleep(poll)
 
-    def federate(self, strategy: Strategy, rounds: int, *, first_round: int = 0) -> Sequence[ArrayRecord]:
+    def federate(
+        self, strategy: Strategy, rounds: int, *, count: Callable[[int], int] = lambda server_round: server_round
+    ) -> Sequence[ArrayRecord]:
         """Run a strategy on the clients and return the last global model, alone.
 
         Parameters
@@ -101,16 +103,22 @@ class Server:
         strategy : Strategy
         rounds : int
             Flower rounds to run.
-        first_round : int
-            The number by which Flower's round 0, the model before the strategy began, goes in the run's own count: a
-            prompt round before federated training makes it -1, and a round below 0 is not reported.
+        count : callable
+            From a round of Flower's, 0 being the model before the strategy began, to the run's own count. A round below
+            0 is not reported, and neither is one that counts as the round before it: the report has one point a round.
         """
+        reported = -1
 
         def validate(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
-            # Flower's strategies sample clients by `random`: without this a run would not be repeatable.
-            random.seed(f"{self.config.seed}/{server_round}")
-            number = server_round + first_round
-            return None if number < 0 else self.validate(number, [arrays])
+            nonlocal reported
+            number = count(server_round)
+            # Flower's strategies sample clients by `random`: without this a run would not be repeatable. A prompt round
+            # between two others leaves the clients that are sampled as they would be.
+            random.seed(f"{self.config.seed}/{number - count(0)}")
+            if number <= reported:
+                return None
+            reported = number
+            return self.validate(number, [arrays])
 
         result = strategy.start(
             self.grid, self.initial, num_rounds=rounds, timeout=self.config.round_timeout, evaluate_fn=validate

@@ -5,6 +5,8 @@ without styles has the one domain "photo". Where no validation split is given it
 never from the test images; where no test split is given, the validation split is the test split (as on ImageNet).
 """
 
+import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,7 +28,7 @@ _DEFAULT_DOMAIN = "photo"
 _SPLIT_NAMES = {"validation": ("validation", "valid", "val", "dev"), "test": ("test", "testing")}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one is another's equal if it is the same object: the key of what is made of it
 class Source:
     """A data set ready for a federation.
 
@@ -47,7 +49,7 @@ class Source:
 
 
 def load_source(config: RunConfig) -> Source:
-    """Return the data that `dataset` names; loaded once a process.
+    """Return the data that `dataset` names; loaded once a process, with `prompt-every` again once its folder changed.
 
     - `world`, `world-held-out-classes`, `world-held-out-style`: the built-in world (`fgl_flower.data.world`), and the
       same with the two classes or the style that its public split never shows.
@@ -61,11 +63,24 @@ def load_source(config: RunConfig) -> Source:
     DataError
         If the data is missing or not of that shape; one sentence says what was looked for and where.
     """
-    return _load(config.dataset, config.private_images, config.validation_images, config.test_images)
+    signature = _signature(config.dataset) if config.prompt_every else ""
+    return _load(config.dataset, config.private_images, config.validation_images, config.test_images, signature)
+
+
+def _signature(name: str) -> str:
+    """Return a digest of the names, sizes and times of the files of a data set in a folder; of others ""."""
+    place = name.partition(":")[2]
+    if not place or not Path(place).expanduser().is_dir():
+        return ""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(Path(place).expanduser().rglob("*")):
+        found = path.lstat()
+        digest.update(os.fsencode(path) + f" {found.st_size} {found.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 @lru_cache(maxsize=4)
-def _load(name: str, private: int, validation: int, test: int) -> Source:
+def _load(name: str, private: int, validation: int, test: int, signature: str) -> Source:
     kind, _, place = name.partition(":")
     if kind in worlds.KINDS and not place:
         counts = {"private": private, "validation": validation, "test": test}

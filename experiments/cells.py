@@ -9,11 +9,12 @@ import multiprocessing
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
 from fgl_flower.errors import ConfigError, reason
@@ -54,79 +55,105 @@ class Cells:
         """Return why the run of this configuration failed just now; empty if it did not."""
         return self.failures.get(_key(config), "")
 
-    def run(self, configs: Iterable[RunConfig], jobs: int, tell: Tell, done: Callable[[RunConfig], None]) -> None:
-        """Run those configurations that are not finished.
+    def run(self, configs: Iterable[RunConfig], workers: "Workers", done: Callable[[RunConfig], None]) -> None:
+        """Run those configurations that are not finished, in this order as far as workers are free.
 
-        Parameters
-        ----------
-        configs : iterable of RunConfig
-            In the order in which they are started.
-        jobs : int
-            Runs at once, each with its share of the cores.
-        tell : callable
-            Hears of the progress of each.
-        done : callable
-            Hears of every configuration that has ended, well or not.
+        `done` hears of every one that has ended, well or not.
         """
         wanted = {_key(config): config for config in different(configs) if self.get(config) is None}
         for _ in range(_ATTEMPTS):
-            for key in self._round(wanted, jobs, tell, done):
-                del wanted[key]
+            for key, outcome in workers.run(wanted):
+                if isinstance(outcome, Path):
+                    self._found[key] = read_run(outcome)
+                else:
+                    self.failures[key] = outcome
+                done(wanted.pop(key))
             if not wanted:
                 return
         for key, config in wanted.items():
             self.failures[key] = "its process was killed (out of memory?)"
             done(config)
 
-    def _round(
-        self, wanted: dict[str, RunConfig], jobs: int, tell: Tell, done: Callable[[RunConfig], None]
-    ) -> list[str]:
-        """Return the keys of the configurations that have ended; the rest were lost with a worker."""
-        ended: list[str] = []
-        context = multiprocessing.get_context("spawn")
-        before = os.environ.get("OMP_NUM_THREADS")  # read when a worker imports torch; the user's own word counts
-        os.environ["OMP_NUM_THREADS"] = before or str(max(1, (os.cpu_count() or 1) // jobs))
-        try:
-            with context.Manager() as manager, ProcessPoolExecutor(jobs, context, _start) as pool:
-                events = manager.Queue()
-                futures: dict[Future[Path], str] = {
-                    pool.submit(_work, config.to_flat(), events): key for key, config in wanted.items()
-                }
-                with _listening(events, tell):
-                    for future in as_completed(futures):
-                        key = futures[future]
-                        try:
-                            self._found[key] = read_run(future.result())
-                        except BrokenProcessPool:
-                            continue
-                        except Exception as error:
-                            self.failures[key] = reason(error)
-                        ended.append(key)
-                        done(wanted[key])
-        finally:
-            os.environ.pop("OMP_NUM_THREADS")
-            if before is not None:
-                os.environ["OMP_NUM_THREADS"] = before
-        return ended
 
+class Workers:
+    """Processes that run configurations; started with the first one, used as a context manager.
 
-class _listening:  # noqa: N801  # used like a function
-    """Hands the workers' events on while the block lasts."""
+    Parameters
+    ----------
+    jobs : int
+        Processes, each with its share of the cores.
+    tell : callable
+        Hears how far each run is.
+    """
 
-    def __init__(self, events: "queue.Queue[Any]", tell: Tell) -> None:
-        self._events = events
-        self._thread = threading.Thread(target=self._listen, args=(tell,), daemon=True)
+    def __init__(self, jobs: int, tell: Tell) -> None:
+        self.jobs = jobs
+        self._tell = tell
+        self._stack = ExitStack()
+        self._pool: ProcessPoolExecutor | None = None
 
-    def __enter__(self) -> None:
-        self._thread.start()
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, *_: object) -> None:
-        self._events.put(None)
-        self._thread.join()
+        self._stack.close()
+        self._pool = None
 
-    def _listen(self, tell: Tell) -> None:
-        while (event := self._events.get()) is not None:
+    def run(self, wanted: Mapping[str, RunConfig]) -> Iterator[tuple[str, Path | str]]:
+        """Yield key and run folder, or the reason of a failure, as they end; what is lost with a worker is left out."""
+        if not wanted:
+            return
+        pool = self._pool or self._open()
+        futures = {pool.submit(_work, config.to_flat(), self._events): key for key, config in wanted.items()}
+        broken = False
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except BrokenProcessPool:
+                broken = True
+            except Exception as error:
+                yield futures[future], reason(error)
+        if broken:
+            self.__exit__()
+
+    def _open(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")
+        manager = self._stack.enter_context(context.Manager())
+        self._events = manager.Queue()
+        self._stack.enter_context(_listening(self._events, self._tell))
+        self._stack.enter_context(_threads(max(1, (os.cpu_count() or 1) // self.jobs)))
+        self._pool = self._stack.enter_context(ProcessPoolExecutor(self.jobs, context, _start))
+        return self._pool
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Tell workers started meanwhile how many threads torch may use; the user's own word counts more."""
+    if "OMP_NUM_THREADS" in os.environ:
+        yield
+        return
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    try:
+        yield
+    finally:
+        del os.environ["OMP_NUM_THREADS"]
+
+
+@contextmanager
+def _listening(events: "queue.Queue[Any]", tell: Tell) -> Iterator[None]:
+    """Hand the workers' events on meanwhile."""
+
+    def listen() -> None:
+        while (event := events.get()) is not None:
             tell(*event)
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        events.put(None)
+        thread.join()
 
 
 def different(configs: Iterable[RunConfig]) -> list[RunConfig]:

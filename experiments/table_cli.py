@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
-from experiments.cells import Cells, different
+from experiments.cells import Cells, Workers, different
 from experiments.options import SetOption, overrides
 from experiments.table import Cell, Table
 from experiments.table_files import plus_minus, write_files
@@ -97,13 +97,14 @@ def _run(table: Table, chosen: list[Cell], cells: Cells, jobs: int, runs_dir: Pa
 
             for config in missing:  # all of them before the first one starts
                 preflight(config)
-    with _progress(table.title, len(different(tuning)) + len(different(final))) as (tell, done):
+    total = len(different(tuning)) + len(different(final))
+    with _progress(table.title, total) as (tell, done), Workers(jobs, tell) as workers:
 
         def run(configs: list[RunConfig]) -> None:
             for config in different(configs):
                 if cells.get(config):
                     done(config, False)
-            cells.run(configs, jobs, tell, lambda config: done(config, True))
+            cells.run(configs, workers, lambda config: done(config, True))
 
         run(tuning)
         tuned = [(cell, choice) for cell in chosen if (choice := _tuned(table, cell, cells, runs_dir)) is not None]

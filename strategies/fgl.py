@@ -13,7 +13,7 @@ from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import Strategy
+from flwr.serverapp.strategy import FedAvgM, Strategy
 from flwr.supercore import log
 
 from fgl_flower.limits import Limits
@@ -121,6 +121,8 @@ class FGL(Strategy):
         """Ask every client for its prompts in a prompt round; else do what the wrapped strategy does."""
         number = self.schedule.wrapped(server_round)
         if not self.schedule.asks(server_round):
+            if isinstance(self.wrapped, FedAvgM):  # else it steps from its own last model, as if never trained since
+                self.wrapped.current_arrays = arrays
             return self.wrapped.configure_train(number, arrays, config, grid)
         if server_round == PROMPT_ROUND:
             self.held.clear()

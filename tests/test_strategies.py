@@ -194,6 +194,15 @@ def test_fine_tuning_follows_every_aggregation() -> None:
     assert arrays == filled(200)
 
 
+def test_server_momentum_steps_from_the_fine_tuned_model() -> None:
+    momentum = STRATEGIES["fedavgm"](RunConfig(method="fedavgm", rounds=1, server_momentum=0.5))
+    tuned = {1: filled(100)}
+    strategy = FGL(momentum, lambda payloads: filled(0), lambda n, arrays: tuned.get(n, arrays), classes=("star",))
+    arrays, _, _ = run(strategy, 3)
+    # The clients' mean step is 3 in both rounds: 100 + (0.5 * 3 + 3) = 104.5.
+    np.testing.assert_allclose(arrays["w"].numpy(), 104.5)
+
+
 # --- whole runs, with a tiny random-weight pipeline ---
 
 

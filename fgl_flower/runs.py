@@ -9,6 +9,7 @@
 | `partition.json` | `clients`, `classes`, `counts` (clients x classes) of private images; in deployment as told |
 | `samples.json`, `samples/*.png` | some synthetic images with their prompts, and validation images beside them |
 | `confusion.json` | `classes` and `counts` (true x predicted) on the test split |
+| `breakdown.json` | `classes`, `domains`, `right` and `total` (classes x domains) on the test split |
 | `ledger.json` | bytes, seconds and memory as `fgl_flower.ledger` counted them |
 | `tensorboard/` | where asked for, the same for TensorBoard (`fgl_flower.tensorboard`) |
 | `traceback.txt` | where a failed run broke |
@@ -220,6 +221,15 @@ class RunFolder:
             raise ValueError(f"confusion must be ({len(classes)}, {len(classes)}), not {table.shape}")
         write_json(self.path / "confusion.json", {"classes": list(classes), "counts": table.tolist()})
 
+    def save_breakdown(
+        self, right: np.ndarray, total: np.ndarray, classes: Sequence[str], domains: Sequence[str]
+    ) -> None:
+        """Keep how many test images of each class and domain were right, of how many; (classes, domains) int each."""
+        if not np.shape(right) == np.shape(total) == (len(classes), len(domains)):
+            raise ValueError(f"right and total must be ({len(classes)}, {len(domains)})")
+        value = {"right": np.asarray(right).tolist(), "total": np.asarray(total).tolist()}
+        write_json(self.path / "breakdown.json", {"classes": list(classes), "domains": list(domains), **value})
+
     def save_samples(self, samples: Sequence[Sample]) -> None:
         """Keep the images that the report shows; call it once, with some tens of images."""
         (self.path / "samples").mkdir(exist_ok=True)
@@ -281,6 +291,7 @@ class Run:
     result: Result | None
     partition: dict[str, Any] | None
     confusion: dict[str, Any] | None
+    breakdown: dict[str, Any] | None
     samples: list[dict[str, Any]]
     ledger: dict[str, Any]
 
@@ -319,6 +330,7 @@ def read_run(path: str | Path) -> Run:
             result=read_result(path) if (path / "result.json").exists() else None,
             partition=read_json(path / "partition.json", None),
             confusion=read_json(path / "confusion.json", None),
+            breakdown=read_json(path / "breakdown.json", None),
             samples=read_json(path / "samples.json", []),
             ledger=read_json(path / "ledger.json", {}),
         )

@@ -189,6 +189,8 @@ class Server:
         with self.ledger.phase("test"):
             found = self._evaluate(models, decode(source.test, config.image_size))
         self.folder.save_confusion(found.confusion, source.classes)
+        if source.domains:
+            self.folder.save_breakdown(found.right, found.total, source.classes, source.domains)
         self.folder.save_samples(self.samples + self._validation_samples())
         if (counts := self._private_counts()) is not None:
             self.folder.save_partition(counts, source.classes)
@@ -234,6 +236,8 @@ class Server:
             by_class=[_mean(shares) for shares in zip(*(f.by_class for f in found), strict=True)],
             by_domain=[_mean(shares) for shares in zip(*(f.by_domain for f in found), strict=True)],
             confusion=np.sum([f.confusion for f in found], axis=0),
+            right=np.sum([f.right for f in found], axis=0),
+            total=np.sum([f.total for f in found], axis=0),
             count=len(images),
         )
 

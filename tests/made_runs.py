@@ -34,6 +34,7 @@ def run_of(seed: int = 0, *, validation: Sequence[float] = (), beta: float = 0.1
         result=Result.of(config, **{"accuracy": 0.5, **figures}),
         partition=None,
         confusion=None,
+        breakdown=None,
         samples=[],
         ledger={},
     )
@@ -72,6 +73,8 @@ def made_run(
             )
         if method == "fgl":
             run.save_samples(_samples(rng, prompt))
+        total = np.full((len(CLASSES), len(STYLES)), 20)
+        run.save_breakdown(rng.integers(0, 20, total.shape), total, CLASSES, STYLES)
         run.save_confusion(np.eye(10, dtype=int) * 120 + rng.integers(0, 20, (10, 10)), CLASSES)
         figures: dict[str, Any] = {
             "accuracy": 0.83 if method == "fgl" else 0.4,

@@ -105,6 +105,8 @@ def test_figures_counted_by_hand() -> None:
     assert found.confusion.tolist() == [[2, 1, 0], [1, 1, 0], [0, 0, 0]]
     assert found.by_class == [2 / 3, 1 / 2, None]
     assert found.by_domain == [1.0, 2 / 3, None]  # the image of unknown style counts for none
+    assert found.right.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+    assert found.total.tolist() == [[1, 2, 0], [0, 1, 0], [0, 0, 0]]
     # Logits (1, 0, 0): the right class has e / (e + 2) of the mass, a wrong one 1 / (e + 2).
     expected = (3 * -math.log(math.e / (math.e + 2)) + 2 * math.log(math.e + 2)) / 5
     assert found.loss == pytest.approx(expected)
@@ -116,6 +118,7 @@ def test_evaluating_nothing_is_an_answer() -> None:
     assert (found.accuracy, found.loss, found.count) == (0.0, 0.0, 0)
     assert found.by_class == [None] * 3
     assert found.confusion.sum() == 0
+    assert found.right.shape == found.total.shape == (3, 1)
 
 
 def test_the_batch_size_does_not_matter_and_the_mode_is_kept() -> None:

@@ -179,8 +179,13 @@ def test_parts_and_costs_are_means_over_seeds() -> None:
         for seed, photo, sketch, up, images in ((0, 0.5, None, 1000, 2000), (1, 0.7, 0.8, 3000, 2200))
     }
     confusions = {0: [[3, 1], [0, 4]], 1: [[1, 3], [2, 2]]}  # together 4 of 8 stars, 6 of 8 rings
+    right, total = [[2, 0], [1, 3]], [[4, 0], [2, 4]]
     runs = {
-        seed: dataclasses.replace(run, confusion={"classes": ["star", "ring"], "counts": confusions[seed]})
+        seed: dataclasses.replace(
+            run,
+            confusion={"classes": ["star", "ring"], "counts": confusions[seed]},
+            breakdown={"classes": ["star", "ring"], "domains": ["photo", "sketch"], "right": right, "total": total},
+        )
         for seed, run in runs.items()
     }
     text = render_table_page(report(Row(("FGL", "a"), runs, {}, {})))
@@ -190,6 +195,11 @@ def test_parts_and_costs_are_means_over_seeds() -> None:
         ["", "star", "ring"],
         ["star", "50", "50"],
         ["ring", "25", "75"],
+    ]
+    assert table(text[text.index("<h4>By class and style") - 30 :].replace("<h4>", '<h2 id="d"', 1), "d") == [
+        ["", "photo", "sketch"],
+        ["star", "50", ""],
+        ["ring", "50", "75"],
     ]
     assert table(text, "ledger")[1] == ["FGL", "2 kB", "0 B", "0 B", "20 kB", "0 B", "5.0 s", "2.0 s"]
 

@@ -28,6 +28,8 @@ class Evaluation:
         Accuracy on each class or style; None where there is no image of it.
     confusion : numpy.ndarray
         (C, C) int64: rows are true classes, columns predicted ones.
+    right, total : numpy.ndarray
+        (C, D) int64: images of each class and style that are right, and all of them; those of unknown style left out.
     count : int
         Number of images.
     """
@@ -37,6 +39,8 @@ class Evaluation:
     by_class: list[float | None]
     by_domain: list[float | None]
     confusion: np.ndarray = field(repr=False)
+    right: np.ndarray = field(repr=False)
+    total: np.ndarray = field(repr=False)
     count: int
 
 
@@ -77,7 +81,8 @@ def evaluate(
     """
     if len(images) == 0:
         nothing = np.zeros((num_classes, num_classes), dtype=np.int64)
-        return Evaluation(0.0, 0.0, [None] * num_classes, [None] * num_domains, nothing, 0)
+        none = np.zeros((num_classes, num_domains), dtype=np.int64)
+        return Evaluation(0.0, 0.0, [None] * num_classes, [None] * num_domains, nothing, none, none.copy(), 0)
     logits = predict(model, images.pixels, batch_size=batch_size, device=device)
     guesses = logits.argmax(1)
     right = guesses == images.labels
@@ -88,6 +93,8 @@ def evaluate(
         by_class=_shares(right, images.labels, num_classes),
         by_domain=_shares(right, images.domains, num_domains),
         confusion=confusion.numpy().astype(np.int64),
+        right=_table(images, right, num_classes, num_domains),
+        total=_table(images, torch.ones_like(right), num_classes, num_domains),
         count=len(images),
     )
 
@@ -97,3 +104,10 @@ def _shares(right: torch.Tensor, group: torch.Tensor, groups: int) -> list[float
     total = torch.bincount(group[known], minlength=groups).tolist()
     hits = torch.bincount(group[known & right], minlength=groups).tolist()
     return [h / t if t else None for h, t in zip(hits, total, strict=True)]
+
+
+def _table(images: Images, chosen: torch.Tensor, classes: int, domains: int) -> np.ndarray:
+    """Return how many of the chosen images belong to each class and style, (C, D) int64."""
+    chosen = chosen & (images.domains >= 0)
+    place = images.labels[chosen] * domains + images.domains[chosen]
+    return torch.bincount(place, minlength=classes * domains).reshape(classes, domains).numpy()

@@ -54,7 +54,7 @@ def render(runs: Sequence[Run]) -> str:
     ]
     over_rounds, over_bytes = _curves(finished)
     drawn = [{"name": run.name, "rows": rows} for run, _ in finished if (rows := sections.gallery(run))]
-    confusions = [(run.name, sections.confusion([run])) for run, _ in finished]
+    confusions = [(run.name, sections.confusion([run]), sections.breakdown([run])) for run, _ in finished]
     return fill(
         PAGE,
         title=_title(runs),
@@ -71,7 +71,7 @@ def render(runs: Sequence[Run]) -> str:
         galleries=drawn,
         partitions=sections.partitions([(run.name, run) for run, _ in finished]),
         quarantined=_quarantined(finished),
-        confusions=[{"name": name, **table} for name, table in confusions if table],
+        confusions=[{"name": name, **table, "parts": parts} for name, table, parts in confusions if table],
         all_runs=[_provenance(run) for run in runs],
     )
 

@@ -71,6 +71,26 @@ def confusion(runs: Sequence[Run]) -> dict[str, Any] | None:
     return {"classes": classes, "rows": rows}
 
 
+def breakdown(runs: Sequence[Run]) -> dict[str, Any] | None:
+    """Return the accuracy by class (rows) and style (columns) of `runs` together; None where there are no styles."""
+    tables = [run.breakdown for run in runs if run.breakdown]
+    if not tables or len(tables[0]["classes"]) > CLASSES_SHOWN:
+        return None
+    first = tables[0]
+    alike = [table for table in tables if (table["classes"], table["domains"]) == (first["classes"], first["domains"])]
+    right, total = (np.sum([table[what] for table in alike], axis=0) for what in ("right", "total"))
+    rows = [
+        {"name": name, "cells": [_right(r, t) for r, t in zip(*pair, strict=True)]}
+        for name, *pair in zip(first["classes"], right.tolist(), total.tolist(), strict=True)
+    ]
+    return {"domains": first["domains"], "rows": rows}
+
+
+def _right(right: int, total: int) -> dict[str, Any]:
+    share = right / total if total else 0.0
+    return {"share": f"{share:.2f}", "text": f"{100 * share:.0f}" if total else "", "best": False}
+
+
 def _cell(share: float) -> dict[str, Any]:
     return {"share": f"{share:.2f}", "text": f"{100 * share:.0f}" if share >= 0.005 else "", "best": False}
 

@@ -99,14 +99,17 @@ def _contents(values: dict[str, Any]) -> list[tuple[str, str]]:
 def _column(column: Column, report: TableReport) -> dict[str, Any]:
     series = {method.name: method.series for method in methods_of(report.rows)}
     costs = table_figures.costs(column)
-    tables = [(row.names[0], sections.confusion(list(row.runs.values()))) for row in column.rows]
+    tables = [
+        (row.names[0], sections.confusion(list(row.runs.values())), sections.breakdown(list(row.runs.values())))
+        for row in column.rows
+    ]
     return {
         "title": column.title,
         "ledger": table_figures.ledger(column),
         "costs": [(row.names[0], series[row.names[0]], cells) for row, cells in zip(column.rows, costs, strict=True)],
         "domains": table_figures.where_right(column, "domain"),
         "classes": table_figures.where_right(column, "class"),
-        "confusions": [{"name": name, **table} for name, table in tables if table],
+        "confusions": [{"name": name, **table, "parts": parts} for name, table, parts in tables if table],
     }
 
 

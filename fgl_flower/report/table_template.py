@@ -74,10 +74,12 @@ line is a method without rounds.</p>
 {% if column.domains %}<div><h4>By style</h4>{{ heat(column.domains.names, column.domains.rows) }}</div>{% endif %}
 {% if column.classes %}<div><h4>By class</h4>{{ heat(column.classes.names, column.classes.rows) }}</div>{% endif %}
 </div>
-{% if column.confusions %}<details><summary>Confusion</summary>
+{% if column.confusions %}<details><summary>Confusion, by class and style</summary>
 <p class="note">Rows: true class; columns: predicted class; percent of the row, all seeds together.</p>
 <div class="many">{% for matrix in column.confusions %}<div><h4>{{ matrix.name }}</h4>
-{{ heat(matrix.classes, matrix.rows) }}</div>{% endfor %}</div></details>{% endif %}
+{{ heat(matrix.classes, matrix.rows) }}
+{% if matrix.parts %}<h4>By class and style</h4>{{ heat(matrix.parts.domains, matrix.parts.rows) }}{% endif %}
+</div>{% endfor %}</div></details>{% endif %}
 </div>{% endif %}{% endfor %}</div>
 {% endif %}
 

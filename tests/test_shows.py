@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from experiments.shows import prompt_levels, quickstart, quickstart_app
+from experiments.shows import held_out, quickstart, quickstart_app
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
 from fgl_flower.learning.images import normalise
@@ -48,20 +48,20 @@ def lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
 def test_a_table_of_runs_holds_means_over_seeds_and_runs_nothing_twice(
     lines: Lines, tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
-    asked = ("--levels", "names", "class", "--skews", "beta-0.01", "--seeds", "2")
+    asked = ("--said", "words", "--seeds", "2")
     changes = {"generator": tiny_checkpoint, "images-per-class": 2, "server-epochs": 1}
-    rows = lines(prompt_levels.main, *asked, **changes)
-    assert [(row["level"], row["skew"], row["runs"]) for row in rows] == [
-        ("names", "beta-0.01", 2),
-        ("class", "beta-0.01", 2),
+    rows = lines(held_out.main, *asked, **changes)
+    assert [(row["held_out"], row["said"], row["runs"]) for row in rows] == [
+        ("classes", "words", 2),
+        ("style", "words", 2),
     ]
     for row in rows:
-        results = [read_run(tmp_path / f"{row['level']}-beta-0.01-{seed}").result for seed in (0, 1)]
+        results = [read_run(tmp_path / f"{row['held_out']}-words-{seed}").result for seed in (0, 1)]
         a, b = (result.accuracy for result in results if result)
         # Student's t with one degree of freedom: half width 12.706 |a - b| / 2.
         assert row["accuracy"] == pytest.approx([(a + b) / 2, 12.706 * abs(a - b) / 2], abs=1e-3)
     before = sorted(tmp_path.iterdir())
-    assert lines(prompt_levels.main, *asked, **changes) == rows
+    assert lines(held_out.main, *asked, **changes) == rows
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli import find_finished
-from experiments.options import value
+from experiments.options import overrides
 from experiments.terminal import console, progress_bars
 from fgl_flower.config import RunConfig
 from fgl_flower.report.intervals import Interval, interval
@@ -26,9 +26,8 @@ def options(show: str, about: str | None) -> argparse.ArgumentParser:
 
 def keys(given: argparse.Namespace) -> dict[str, Any]:
     """Return the keys that a command line gives to every run; the runs share one store."""
-    split = (pair.split("=", 1) for pair in given.set)
     folders = {"runs-dir": str(given.runs_dir), "store-dir": str(given.runs_dir / "store")}
-    return {**folders, **{key: value(text) for key, text in split}}
+    return {**folders, **overrides(given.set)}
 
 
 def finished(config: RunConfig) -> Run:

@@ -212,7 +212,9 @@ def _ray(address: str, actors: int) -> Iterator[None]:
     try:
         ray.init(address=address or None, **options)
     except (ConnectionError, RayError, RuntimeError) as error:
-        raise RunError(f"cannot reach Ray at {address or 'this machine'}: {str(error).splitlines()[0]}") from error
+        where = address or os.environ.get("RAY_ADDRESS") or "this machine"
+        hint = " (is it running, and is RAY_AUTH_TOKEN the cluster's?)" if where != "this machine" else ""
+        raise RunError(f"cannot reach Ray at {where}: {str(error).splitlines()[0]}{hint}") from error
     try:
         yield
     finally:

@@ -98,6 +98,9 @@ def synthesis(
     few_step: Annotated[
         str, typer.Option(help="Distilled generator to show beside it; 'none': leave it out.")
     ] = "miniature-fast",
+    steps: Annotated[
+        int, typer.Option(min=0, help="Steps of the engine's few-step row, at guidance 2; 0: the generator's own way.")
+    ] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16, of the engine.")] = "auto",
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; the contestants alternate.")] = 3,
@@ -119,7 +122,7 @@ def synthesis(
     """
     began = time.monotonic()
     try:
-        contestants = _contestants(generator, few_step, device, precision)
+        contestants = _contestants(generator, few_step, steps, device, precision)
     except ConfigError as error:
         console.print(f"fgl: {error}", style="red", markup=False)
         sys.exit(2)
@@ -162,7 +165,7 @@ def _say(name: str, figure: str) -> None:
     console.print(f"{name}: classifier trained on its images, {figure}", highlight=False)
 
 
-def _contestants(model: str, few_step: str, device: str, precision: str) -> list[Contestant]:
+def _contestants(model: str, few_step: str, steps: int, device: str, precision: str) -> list[Contestant]:
     """Return the reference loop, the engine at equal settings, and the engine as one would use it."""
     from experiments.random_models import SD21, build_sd21
     from experiments.reference_loop import GUIDANCE, STEPS
@@ -181,9 +184,9 @@ def _contestants(model: str, few_step: str, device: str, precision: str) -> list
     reference = SamplingSettings.of(plain.card, steps=STEPS, guidance=GUIDANCE, precision=plain.precision)
     same = SamplingSettings.of(ours.card, steps=STEPS, guidance=GUIDANCE, precision=ours.precision)
     default = SamplingSettings.of(ours.card, precision=ours.precision)
-    if model == SD21:
+    if steps or model == SD21:
         default = SamplingSettings.of(
-            ours.card, steps=FEW_STEPS, guidance=GUIDANCE, scheduler="dpm++", precision=ours.precision
+            ours.card, steps=steps or FEW_STEPS, guidance=GUIDANCE, scheduler="dpm++", precision=ours.precision
         )
     contestants = [
         Contestant("reference loop", reference, None, plain, 20 if ours.card.size <= 64 else 10),

@@ -24,16 +24,23 @@ def plan_of(model: str, images: int) -> SynthesisPlan:
 
 
 def fill(model: str, images: int, store: str) -> int:
-    """Fill the store and return how many images this start drew."""
+    """Fill the store and return how many images this start drew; say "drawing" with the first ones."""
     from fgl_flower.synthesis.engine import LocalEngine
 
-    return LocalEngine(model, device="cpu").fill(plan_of(model, images), SyntheticStore(store)).drawn
+    said: list[int] = []
+
+    def progress(done: int, total: int) -> None:
+        if done and not said:
+            print("drawing", flush=True)
+        said.append(done)
+
+    return LocalEngine(model, device="cpu").fill(plan_of(model, images), SyntheticStore(store), progress).drawn
 
 
 def start(model: str, images: int, store: Path) -> subprocess.Popen[bytes]:
     """Start this program as a process that fills the store."""
     words = [sys.executable, "-m", __spec__.name, "--generator", model, "--images", str(images), "--fill", str(store)]
-    return subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
 def main() -> None:
@@ -59,7 +66,9 @@ def main() -> None:
         kept = 0
         for kill in range(given.kills):
             process = start(given.generator, given.images, torn)
-            time.sleep(moments.uniform(0.5, max(1.0, took / 4)))
+            assert process.stdout is not None
+            process.stdout.readline()  # from the first images on: starting up takes longer than drawing
+            time.sleep(moments.uniform(0, took / 8))
             process.kill()
             process.wait()
             verdict = verify(torn)

@@ -82,5 +82,6 @@ def _serve_with_ray(config: RunConfig, folder: RunFolder) -> None:
         server_app=server_app,
         client_app=ConfiguredClient(config.to_flat()),  # type: ignore[arg-type]  # called, never looked into
         num_supernodes=config.clients,
-        backend_config={"client_resources": resources, "init_args": {"num_cpus": cores}},
+        # "local": without it Ray would follow the address that some `ray start` left behind, and find nobody there
+        backend_config={"client_resources": resources, "init_args": {"address": "local", "num_cpus": cores}},
     )

@@ -29,6 +29,7 @@ def test_ray_and_inline_give_the_same_model_and_bytes(tmp_path: Path, monkeypatc
     monkeypatch.setenv("RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES", str(200 * 2**20))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "0")
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")  # of a cluster that is gone: a simulation has its own
     seen: list[tuple[str, int, int]] = []
     config = RunConfig.parse({**SMALL, "runs-dir": str(tmp_path)})
     inline = read_run(run(config, engine="inline", watch=lambda *event: seen.append(event)))

@@ -19,7 +19,7 @@ from tests.test_synthesis_engine import plan_for
 def cluster() -> object:
     """A one-node cluster whose only CPU is taken, as Flower's client actors take them all during a simulation."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=80 * 2**20)
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=80 * 2**20)
 
     @ray.remote(num_cpus=1)
     class Client:

@@ -207,14 +207,16 @@ def _ray(address: str, actors: int) -> Iterator[None]:
         yield
         return
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
-    if not address and not os.environ.get("RAY_ADDRESS"):
+    address = address or os.environ.get("RAY_ADDRESS") or "local"  # "": Ray would follow what a `ray start` left behind
+    if address == "local":
         options |= {"num_cpus": actors, "include_dashboard": False, "object_store_memory": LOCAL_OBJECT_STORE}
     try:
-        ray.init(address=address or None, **options)
+        ray.init(address=address, **options)
     except (ConnectionError, RayError, RuntimeError) as error:
-        where = address or os.environ.get("RAY_ADDRESS") or "this machine"
-        hint = " (is it running, and is RAY_AUTH_TOKEN the cluster's?)" if where != "this machine" else ""
-        raise RunError(f"cannot reach Ray at {where}: {str(error).splitlines()[0]}{hint}") from error
+        if address == "local":
+            raise RunError(f"cannot start Ray on this machine: {str(error).splitlines()[0]}") from error
+        hint = "is it running, and is RAY_AUTH_TOKEN the cluster's?"
+        raise RunError(f"cannot reach Ray at {address}: {str(error).splitlines()[0]} ({hint})") from error
     try:
         yield
     finally:

@@ -1,6 +1,6 @@
 """SIGKILL at 20 random moments, started again each time: the same final hashes, no image filed twice, no shard damaged.
 
-python -m experiments.shows.interrupted [--generator miniature-fast] [--images 4000] [--kills 20]
+python -m experiments.shows.interrupted [--generator miniature-fast] [--images 20000] [--kills 20]
 """
 
 import argparse
@@ -23,18 +23,19 @@ def plan_of(model: str, images: int) -> SynthesisPlan:
     return world_plan(SamplingSettings.of(inspect(model)), images, 0)
 
 
-def fill(model: str, images: int, store: str) -> int:
-    """Fill the store and return how many images this start drew; say "drawing" with the first ones."""
+def fill(model: str, images: int, store: str) -> float:
+    """Fill the store and return the seconds of drawing; say "drawing" with the first batch that is drawn."""
     from fgl_flower.synthesis.engine import LocalEngine
 
     said: list[int] = []
 
     def progress(done: int, total: int) -> None:
-        if done and not said:
-            print("drawing", flush=True)
         said.append(done)
+        if len(said) == 2:  # the first report is of what an earlier start has left
+            print("drawing", flush=True)
 
-    return LocalEngine(model, device="cpu").fill(plan_of(model, images), SyntheticStore(store), progress).drawn
+    report = LocalEngine(model, device="cpu").fill(plan_of(model, images), SyntheticStore(store), progress)
+    return report.drawing_seconds
 
 
 def start(model: str, images: int, store: Path) -> subprocess.Popen[bytes]:
@@ -47,7 +48,7 @@ def main() -> None:
     """Print the figures; exit code 1 if one of the promises is broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--generator", default="miniature-fast")
-    parser.add_argument("--images", type=int, default=4000)
+    parser.add_argument("--images", type=int, default=20000)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fill", help=argparse.SUPPRESS)
@@ -59,23 +60,25 @@ def main() -> None:
     plan = plan_of(given.generator, given.images)
     with tempfile.TemporaryDirectory() as folder:
         whole, torn = Path(folder, "whole"), Path(folder, "torn")
-        began = time.perf_counter()
-        start(given.generator, given.images, whole).wait()
-        took = time.perf_counter() - began
-        print(f"uninterrupted: {given.images} images in {took:.1f} s")
+        unbroken, _ = start(given.generator, given.images, whole).communicate()
+        took = float(unbroken.split()[-1])
+        print(f"uninterrupted: {given.images} images drawn in {took:.1f} s")
         kept = 0
         for kill in range(given.kills):
             process = start(given.generator, given.images, torn)
             assert process.stdout is not None
-            process.stdout.readline()  # from the first images on: starting up takes longer than drawing
-            time.sleep(moments.uniform(0, took / 8))
+            process.stdout.readline()  # from the first batch on: starting up takes longer than this drawing
+            time.sleep(moments.uniform(0, 2 * took / given.kills))
+            running = process.poll() is None
             process.kill()
             process.wait()
             verdict = verify(torn)
             lost = "" if verdict.images >= kept else f"; {kept - verdict.images} LOST"
             state = verdict.problems or "sound"
-            print(f"kill {kill + 1}: {verdict.images} images, {verdict.shards} shards, {state}{lost}")
-            if verdict.problems or lost:
+            print(f"kill {kill + 1}: {verdict.images} images, {verdict.shards} shards, {state}{lost}", flush=True)
+            if not running:
+                print("it had ended before: nothing was interrupted; ask for more images or fewer kills")
+            if verdict.problems or lost or not running:
                 sys.exit(1)
             kept = verdict.images
         start(given.generator, given.images, torn).wait()

@@ -1,13 +1,16 @@
 """One run from a configuration to a finished folder, with the clients in this process or as Ray actors."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from threading import Event
 from typing import Any, Literal
 
 from flwr.app import Context, Message
 
 from clients.client_app import app as client_app
 from fgl_flower.config import RunConfig
+from fgl_flower.errors import RunError, reason
 from fgl_flower.preflight import preflight
 from fgl_flower.runs import RunFolder, Watch
 from fgl_flower.simulation import InlineGrid
@@ -69,19 +72,41 @@ def _serve_with_ray(config: RunConfig, folder: RunFolder) -> None:
     from flwr.serverapp import Grid, ServerApp
     from flwr.simulation import run_simulation
 
-    server_app = ServerApp()
+    server_app, over = ServerApp(), Event()
 
     @server_app.main()
     def main(grid: Grid, context: Context) -> None:
+        pull = grid.pull_messages
+
+        def pull_while_clients_live(message_ids: Iterable[str]) -> Iterable[Message]:
+            if over.is_set():
+                raise RunError("the simulation is over")
+            return pull(message_ids)
+
+        # Flower runs this in a thread that outlives a simulation that broke, waiting a whole round-timeout for replies
+        grid.pull_messages = pull_while_clients_live  # type: ignore[method-assign]
         serve(grid, config, folder)
 
     cores = os.cpu_count() or 1
     actors = min(config.clients, cores)
     resources: dict[str, Any] = {"num_cpus": cores // actors, "num_gpus": torch.cuda.device_count() / actors}
-    run_simulation(
-        server_app=server_app,
-        client_app=ConfiguredClient(config.to_flat()),  # type: ignore[arg-type]  # called, never looked into
-        num_supernodes=config.clients,
-        # "local": without it Ray would follow the address that some `ray start` left behind, and find nobody there
-        backend_config={"client_resources": resources, "init_args": {"address": "local", "num_cpus": cores}},
-    )
+    # "local": without an address Ray would follow the one that some `ray start` left behind, and find nobody there
+    address = os.environ.get("RAY_ADDRESS")
+    ray: dict[str, Any] = {"address": address} if address else {"address": "local", "num_cpus": cores}
+    try:
+        run_simulation(
+            server_app=server_app,
+            client_app=ConfiguredClient(config.to_flat()),  # type: ignore[arg-type]  # called, never looked into
+            num_supernodes=config.clients,
+            backend_config={"client_resources": resources, "init_args": ray},
+        )
+    except RuntimeError as error:
+        first: BaseException = error  # Flower's own words are but that there was an error
+        while first.__cause__ is not None:
+            first = first.__cause__
+        if first is error:
+            raise
+        where = f" at RAY_ADDRESS = {address!r}" if address else ""
+        raise RunError(f"the simulation on Ray{where} broke down: {reason(first)}") from error
+    finally:
+        over.set()

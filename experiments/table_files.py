@@ -71,7 +71,7 @@ def markdown(table: Table, rows: Sequence[Row], how: str) -> str:
     if table.target:
         parts.append(
             f"Until validation accuracy first reached {100 * table.target:g} %: rounds, bytes both ways over all"
-            " and seconds, means over the seeds (in brackets how many of them reached it):"
+            " clients and seconds, means over the seeds (in brackets how many of them reached it):"
         )
         parts.append(
             _grid(table.axes, down, across, lambda name, rest: _reached(cells.get((name, rest)), table.target))
@@ -83,7 +83,7 @@ def markdown(table: Table, rows: Sequence[Row], how: str) -> str:
         parts.append(
             f"Chosen on validation by runs of at most {table.tune.rounds} rounds with seed {table.tune.seed}: {tried}."
         )
-        parts.append(_lines([(*table.axes, "chosen")] + [(*row.names, _named(row.tuned)) for row in tuned]))
+        parts.append(_lines([(*table.axes, "chosen")] + [(*row.names, _chosen(row.tuned, grid)) for row in tuned]))
     failures = [(*row.names, str(seed), reason) for row in rows for seed, reason in row.failures.items()]
     if failures:
         parts.append("Failed:")
@@ -153,8 +153,13 @@ def first_at(run: Run, target: float) -> dict[str, Any] | None:
     )
 
 
-def _named(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{key} = {value:g}" for key, value in values.items())
+def _chosen(values: Mapping[str, float], grid: Mapping[str, Sequence[float]]) -> str:
+    """Return the tuned values; one at an end of its grid is marked, as a better one may lie beyond."""
+    return ", ".join(f"{key} = {value:g}" + _end(value, grid.get(key, ())) for key, value in values.items())
+
+
+def _end(value: float, grid: Sequence[float]) -> str:
+    return " (an end of the grid)" if len(grid) > 1 and value in (min(grid), max(grid)) else ""
 
 
 def _runs(table: Table, rows: Sequence[Row]) -> list[dict[str, Any]]:

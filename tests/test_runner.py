@@ -1,5 +1,9 @@
 """One configuration gives one result, whichever way its clients are run."""
 
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +12,7 @@ from safetensors.torch import load_file
 
 from experiments.runner import run
 from fgl_flower.config import RunConfig
-from fgl_flower.errors import DataError
+from fgl_flower.errors import DataError, RunError
 from fgl_flower.runs import read_run
 
 SMALL = {
@@ -24,12 +28,22 @@ SMALL = {
 }
 
 
+@pytest.fixture
+def left_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a `ray start` that is long gone leaves on a machine: its address."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # a Unix socket's path has 107 characters at most
+        Path(short, "ray").mkdir()
+        Path(short, "ray", "ray_current_cluster").write_text("192.0.2.1:6379")
+        monkeypatch.setenv("RAY_TMPDIR", short)
+        yield
+
+
 @pytest.mark.timeout(240)
+@pytest.mark.usefixtures("left_behind")
 def test_ray_and_inline_give_the_same_model_and_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES", str(200 * 2**20))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "0")
-    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")  # of a cluster that is gone: a simulation has its own
     seen: list[tuple[str, int, int]] = []
     config = RunConfig.parse({**SMALL, "runs-dir": str(tmp_path)})
     inline = read_run(run(config, engine="inline", watch=lambda *event: seen.append(event)))
@@ -44,6 +58,19 @@ def test_ray_and_inline_give_the_same_model_and_bytes(tmp_path: Path, monkeypatc
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         torch.testing.assert_close(tensor, theirs[name], atol=1e-3, rtol=1e-3)
+
+
+def test_a_simulation_that_breaks_says_why_and_leaves_no_thread_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "no-port")
+    before = set(threading.enumerate())
+    with pytest.raises(RunError, match=r"RAY_ADDRESS = 'no-port' broke down.*Invalid address format"):
+        run(RunConfig.parse({**SMALL, "runs-dir": str(tmp_path)}), engine="ray")
+    deadline = time.monotonic() + 20
+    while (left := [t for t in set(threading.enumerate()) - before if not t.daemon]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == []
 
 
 def test_missing_data_is_found_before_the_folder_is_made(tmp_path: Path) -> None:

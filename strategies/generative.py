@@ -98,6 +98,8 @@ class Synthesis:
         server = self.server
         server.class_counts = {payload.partition: payload.class_counts for payload in payloads}
         self._count_downloads(payloads)
+        # One that was shut out since it told of its images has no say in what is drawn.
+        payloads = [payload for payload in payloads if str(payload.partition) not in server.grid.quarantined]
         with server.ledger.phase("synthesis"):
             plan = plan_for(server.config, server.source, payloads)
             self.images = self._draw(plan)

@@ -108,8 +108,8 @@ class GuardedGrid(Grid):
         Raises
         ------
         RunError
-            If clients were asked to train or to send prompts and none gave a sound reply: Flower's own strategies
-            would go on and end "successfully" without a model.
+            If clients were asked to train, or for the first time to send prompts, and none gave a sound reply: Flower's
+            own strategies would go on and end "successfully" without a model.
         """
         sent = self._open(messages)
         if not sent:
@@ -122,9 +122,9 @@ class GuardedGrid(Grid):
                 self._fail(node, "no reply in time", _server_round(message))
         admitted, reason = self._admit(sent, replies)
         self._count_down(sent)  # after the replies, by which a node's partition, its name in the ledger, is known
-        if reason and sent[0].metadata.message_type.startswith(("train", "query.prompts")):
-            where = f"round {_server_round(sent[0])}"
-            raise RunError(f"{where}: none of {len(sent)} clients gave a usable reply; the last one {reason}")
+        kind, number = sent[0].metadata.message_type, _server_round(sent[0])
+        if reason and (kind.startswith("train") or (kind == "query.prompts" and number == 0)):
+            raise RunError(f"round {number}: none of {len(sent)} clients gave a usable reply; the last one {reason}")
         return admitted
 
     def _open(self, messages: Iterable[Message]) -> list[Message]:

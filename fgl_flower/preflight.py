@@ -11,8 +11,14 @@ from fgl_flower.foundation.generator import check_generator
 from fgl_flower.foundation.text import tokenizer_of
 
 
-def preflight(config: RunConfig) -> None:
+def preflight(config: RunConfig, *, divided: bool = True) -> None:
     """Make sure that the data set, the models and the extras of a run are there, and that the data can be divided.
+
+    Parameters
+    ----------
+    config : RunConfig
+    divided : bool
+        Whether the clients' shares come from this machine's data set; in a deployment each client has its own.
 
     Raises
     ------
@@ -22,7 +28,7 @@ def preflight(config: RunConfig) -> None:
     if config.tensorboard and find_spec("tensorboard") is None:
         raise ConfigError("tensorboard = true needs an extra: pip install 'fgl-flower[tensorboard]'")
     source = load_source(config)
-    if config.method not in METHODS_WITHOUT_CLIENTS:
+    if divided and config.method not in METHODS_WITHOUT_CLIENTS:
         partition(source.private, config)
     if config.method in {"fgl", "mixed"}:
         check_generator(config.generator, config.generator_revision)

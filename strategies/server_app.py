@@ -48,8 +48,8 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run what Flower's run config describes."""
     config = RunConfig.parse(dict(context.run_config))
-    preflight(config)
     engine = "ray" if type(grid).__name__ == "InMemoryGrid" else "deployment"
+    preflight(config, divided=engine == "ray")
     with RunFolder.create(config, command="flwr run", engine=engine) as folder:
         serve(grid, config, folder)
 

@@ -14,7 +14,7 @@ from clients.data import Client
 from clients.prompting import prompts
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
-from fgl_flower.errors import ModelError
+from fgl_flower.errors import DataError, ModelError
 from fgl_flower.foundation.downloads import client_models
 from fgl_flower.foundation.text import TextEncoder
 from fgl_flower.ledger import object_bytes
@@ -204,3 +204,10 @@ def test_missing_models_are_named_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}', encoding="utf-8")
     with pytest.raises(ModelError, match="CLIP"):
         preflight(configured(prompt_level="tokens", generator=str(tmp_path)))
+
+
+def test_only_a_simulation_needs_private_images_to_divide() -> None:
+    config = configured(clients=len(load_source(configured()).private) + 1)
+    with pytest.raises(DataError, match="more than the"):
+        preflight(config)
+    preflight(config, divided=False)  # a deployment: every client has images of its own

@@ -8,9 +8,11 @@ import json
 import multiprocessing
 import os
 import queue
+import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,7 +27,7 @@ Tell = Callable[[str, str, int, int], None]
 
 _PLACES = {"name", "runs-dir", "store-dir", "tensorboard"}  # where things lie does not change what comes out
 _FEDERATION = {"clients", "partition", "beta", "fraction", "rounds"}  # nor these a method without clients
-_ATTEMPTS = 2  # a worker that is killed (out of memory) takes its neighbours with it: they are tried once more
+_KILLED = "its process was killed (out of memory?)"
 
 
 class Cells:
@@ -61,18 +63,12 @@ class Cells:
         `done` hears of every one that has ended, well or not.
         """
         wanted = {_key(config): config for config in different(configs) if self.get(config) is None}
-        for _ in range(_ATTEMPTS):
-            for key, outcome in workers.run(wanted):
-                if isinstance(outcome, Path):
-                    self._found[key] = read_run(outcome)
-                else:
-                    self.failures[key] = outcome
-                done(wanted.pop(key))
-            if not wanted:
-                return
-        for key, config in wanted.items():
-            self.failures[key] = "its process was killed (out of memory?)"
-            done(config)
+        for key, outcome in workers.run(wanted):
+            if isinstance(outcome, Path):
+                self._found[key] = read_run(outcome)
+            else:
+                self.failures[key] = outcome
+            done(wanted[key])
 
 
 class Workers:
@@ -96,25 +92,53 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
-        self._pool = None
+        self.close()
 
     def run(self, wanted: Mapping[str, RunConfig]) -> Iterator[tuple[str, Path | str]]:
-        """Yield key and run folder, or the reason of a failure, as they end; what is lost with a worker is left out."""
-        if not wanted:
-            return
-        pool = self._pool or self._open()
-        futures = {pool.submit(_work, config.to_flat(), self._events): key for key, config in wanted.items()}
-        broken = False
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except BrokenProcessPool:
-                broken = True
-            except Exception as error:
-                yield futures[future], reason(error)
-        if broken:
-            self.__exit__()
+        """Yield key and run folder, or the reason of a failure, as they end.
+
+        A worker that is killed takes the runs beside it with it: each of these is tried once more, alone.
+        """
+        waiting = deque(wanted)
+        while waiting:
+            for key in (yield from self._side_by_side(wanted, waiting, self.jobs)):
+                if (yield from self._side_by_side(wanted, deque([key]), 1)):
+                    yield key, _KILLED
+
+    def _side_by_side(
+        self, wanted: Mapping[str, RunConfig], waiting: deque[str], jobs: int
+    ) -> Generator[tuple[str, Path | str], None, list[str]]:
+        """Yield what ends until nothing waits or a worker is killed; return the keys that were running then."""
+        running: dict[Future[Path], str] = {}
+        lost: list[str] = []
+        while (waiting or running) and not lost:
+            pool = self._pool or self._open()
+            while waiting and len(running) < jobs:  # no more than run at once: what only waited is no suspect
+                try:
+                    future = pool.submit(_work, wanted[waiting[0]].to_flat(), self._events)
+                except BrokenProcessPool:  # an idle worker was killed
+                    break
+                running[future] = waiting.popleft()
+            if not running:
+                self.close()
+                continue
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                key = running.pop(future)
+                try:
+                    yield key, future.result()
+                except BrokenProcessPool:
+                    lost.append(key)
+                except Exception as error:
+                    yield key, reason(error)
+        if lost:
+            self.close()
+        return [*lost, *running.values()]
+
+    def close(self) -> None:
+        """End the processes; the next run starts others."""
+        self._stack.close()
+        self._pool = None
 
     def _open(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
@@ -173,6 +197,7 @@ def _start() -> None:
     """Prepare a worker: quiet, and gone with the table that started it, even if that is killed."""
     from experiments.terminal import quiet
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # else Ctrl-C is but this run's failure, and the next one begins
     quiet(False)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -1,6 +1,7 @@
 """`fgl table`: what a file means, and what a table does when it is killed, fails in a cell or is run again."""
 
 import csv
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cells import Cells, different
+from experiments.cells import Cells, Workers, different
 from experiments.table import Table
 from experiments.table_files import first_at, markdown
 from fgl_flower.config import RunConfig
@@ -186,6 +187,29 @@ def test_a_failed_cell_is_named_and_the_others_go_on(file: Path, tmp_path: Path)
     text = (tmp_path / "runs/tiny/table.md").read_text(encoding="utf-8")
     assert "Failed:" in text
     assert "| FedAvg | even | 0 |" in text
+
+
+@pytest.mark.timeout(300)
+def test_a_run_whose_process_is_killed_again_and_again_takes_no_other_with_it(tmp_path: Path) -> None:
+    base = {"method": "centralised", "private-images": 60, "validation-images": 60, "test-images": 60}
+    configs = [
+        RunConfig.parse({**base, "server-epochs": 1, "seed": seed, "name": f"c{seed}", "runs-dir": str(tmp_path)})
+        for seed in range(3)
+    ]
+
+    def tell(name: str, phase: str, done: int, total: int) -> None:
+        if name == "c1":
+            for process in multiprocessing.active_children():
+                if process.name.startswith("SpawnProcess"):  # not the manager of the queue
+                    process.kill()
+
+    ended: list[str] = []
+    cells = Cells(tmp_path)
+    with Workers(2, tell) as workers:
+        cells.run(configs, workers, lambda config: ended.append(config.name))
+    assert sorted(ended) == ["c0", "c1", "c2"]
+    assert [bool(cells.get(config)) for config in configs] == [True, False, True]
+    assert "out of memory" in cells.failure(configs[1])
 
 
 def test_nothing_is_run_by_a_dry_run(file: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -38,6 +38,13 @@ from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
 
 Keys = dict[str, Any]
+
+_OWN = {  # keys that a table sets in every run, and what to use instead
+    "seed": "the file's seeds",
+    "name": "the names of the axes' values",
+    "runs-dir": "--runs-dir",
+    "store-dir": "--runs-dir, which holds the store",
+}
 
 
 @dataclass(frozen=True)
@@ -75,11 +82,21 @@ class Tune(BaseModel):
 
     seed: int = 1000
     rounds: int = Field(20, ge=1)
-    grid: dict[str, list[float]]
+    grid: dict[str, Annotated[list[int | float], Field(min_length=1)]]
 
     def choices(self, keys: Sequence[str]) -> list[dict[str, float]]:
         """Return every combination of the grid's values of these keys."""
         return [dict(zip(keys, values, strict=True)) for values in itertools.product(*(self.grid[k] for k in keys))]
+
+
+class _Value(BaseModel):
+    """One value of an axis as the file has it; what else it holds are the keys that it sets."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    file: str = ""
+    tune: list[str] = []
+    only: dict[str, Annotated[list[str | int | float | bool], Field(min_length=1)]] = {}
 
 
 class _File(BaseModel):
@@ -91,7 +108,11 @@ class _File(BaseModel):
     against: str = ""
     target: float = Field(0.0, ge=0, le=1)
     base: Keys = {}
-    axes: dict[str, dict[str, Keys] | list[Any]] = Field(min_length=1)
+    axes: dict[
+        str,
+        Annotated[dict[str, _Value], Field(min_length=1)]
+        | Annotated[list[str | int | float | bool], Field(min_length=1)],
+    ] = Field(min_length=1)
     tune: Tune | None = None
 
 
@@ -138,11 +159,14 @@ class Table:
             file = _File.model_validate(_read(path))
         except ValidationError as error:
             problem = error.errors()[0]
-            where, told = ".".join(map(str, problem["loc"])), problem["msg"]
+            where, told = ".".join(str(part) for part in problem["loc"] if "[" not in str(part)), problem["msg"]
             raise ConfigError(f"{path}: {where}: {told[0].lower()}{told[1:]}") from None
+        if len(set(file.seeds)) != len(file.seeds):
+            raise ConfigError(f"{path}: seeds = {file.seeds} names one twice")
         if file.tune and file.tune.seed in file.seeds:
             raise ConfigError(f"{path}: tune.seed = {file.tune.seed} is among the seeds: rates would be chosen on them")
         axes = {name: _values(path, name, given) for name, given in file.axes.items()}
+        _check_only(path, axes)
         first = next(iter(axes))
         if file.against and file.against not in axes[first]:
             raise ConfigError(f"{path}: against = {file.against!r} is no value of the first axis, {first!r}")
@@ -170,7 +194,10 @@ class Table:
         """Return what is tried for a cell and the short runs that try it; none if nothing is tuned."""
         if not cell.tune or self.tune is None:
             return []
-        short = Cell(cell.names, {**cell.keys, "rounds": min(cell.keys.get("rounds", 0), self.tune.rounds)}, ())
+        rounds = min(cell.keys.get("rounds", 0), self.tune.rounds)
+        short = Cell(cell.names, {**cell.keys, "rounds": rounds}, ())
+        if rounds <= cell.keys.get("prompt-every", 0):
+            short.keys.pop("prompt-every", None)  # the short run ends before it would ask again
         return [
             (choice, self.config(short, self.tune.seed, choice, runs_dir)) for choice in self.tune.choices(cell.tune)
         ]
@@ -178,6 +205,8 @@ class Table:
     def _check(self, path: Path) -> None:
         """Refuse what would only fail hours later: every cell must be a valid run, every tuned key have a grid."""
         for cell in self.cells:
+            if own := sorted(_OWN.keys() & cell.keys.keys()):
+                raise ConfigError(f"{path}: {' · '.join(cell.names)} sets {own[0]}: use {_OWN[own[0]]}")
             if missing := set(cell.tune) - set(self.tune.grid if self.tune else ()):
                 raise ConfigError(f"{path}: {cell.names[0]} tunes {sorted(missing)}: [tune.grid] has no such key")
             try:
@@ -198,22 +227,35 @@ def _cells(base: Keys, axes: Mapping[str, Mapping[str, Value]], overrides: Keys)
         keys = dict(base)
         for value in values:
             keys |= value.keys
-        tune = tuple(dict.fromkeys(key for value in values for key in value.tune))
+        tune = tuple(dict.fromkeys(key for value in values for key in value.tune if key not in overrides))
         found.append(Cell(names, keys | overrides, tune))
     return found
 
 
-def _values(path: Path, axis: str, given: Mapping[str, Keys] | Sequence[Any]) -> dict[str, Value]:
+def _values(path: Path, axis: str, given: Mapping[str, _Value] | Sequence[Any]) -> dict[str, Value]:
     if not isinstance(given, Mapping):
+        if len(set(map(str, given))) != len(given):
+            raise ConfigError(f"{path}: axes.{axis} = {given} names one value twice")
         return {str(value): Value({axis: value}) for value in given}
     values = {}
-    for name, keys in given.items():
-        rest = dict(keys)
-        file, tune, only = rest.pop("file", None), rest.pop("tune", []), rest.pop("only", {})
-        read = _read(path.parent / file) if file else {}
+    for name, value in given.items():
+        read = _read(path.parent / value.file) if value.file else {}
         read.pop("name", None)  # the cell has its own
-        values[name] = Value({**read, **rest}, tuple(tune), only)
+        only = {other: [str(one) for one in allowed] for other, allowed in value.only.items()}
+        values[name] = Value({**read, **(value.model_extra or {})}, tuple(value.tune), only)
     return values
+
+
+def _check_only(path: Path, axes: Mapping[str, Mapping[str, Value]]) -> None:
+    """Refuse an `only` that names what is not there: its cells would silently be missing."""
+    for axis, values in axes.items():
+        for name, value in values.items():
+            for other, allowed in value.only.items():
+                where = f"{path}: axes.{axis}.{name}.only"
+                if other not in axes or other == axis:
+                    raise ConfigError(f"{where}: {other!r} is no other axis; these are {', '.join(set(axes) - {axis})}")
+                if unknown := [one for one in allowed if one not in axes[other]]:
+                    raise ConfigError(f"{where}.{other}: {unknown[0]!r} is none of {', '.join(axes[other])}")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -90,9 +90,11 @@ def test_the_axes_are_multiplied_files_and_overrides_merged_and_only_is_heeded(f
 def test_an_axis_may_be_a_list_of_values_of_a_key(file: Path) -> None:
     changed(file, "[base]", "[axes]\nclients = [2, 3]\n[base]")
     changed(file, "clients = 2\n", "")
+    changed(file, 'only.skew = ["even"]', 'only = { skew = ["even"], clients = [3] }')
     changed(file, 'against = "FedAvg"\n', "")
     table = Table.load(file)
     assert table.axes == ("clients", "method", "skew")
+    assert [cell.names for cell in table.cells if cell.names[1] == "FedAvg"] == [("3", "FedAvg", "even")]
     assert {cell.keys["clients"] for cell in table.cells} == {2, 3}
 
 
@@ -102,6 +104,7 @@ def test_tuning_runs_are_short_have_a_seed_of_their_own_and_cover_the_grid(file:
     assert [choice for choice, _ in tried] == [{"local-lr": 0.001}, {"local-lr": 0.1}]
     assert [(config.seed, config.rounds, config.local_lr) for _, config in tried] == [(7, 1, 0.001), (7, 1, 0.1)]
     assert table.tuning(table.cells[1], Path("runs")) == []
+    assert Table.load(file, {"local-lr": 0.5}).cells[0].tune == ()  # what the user sets is not tuned
 
 
 @pytest.mark.parametrize(
@@ -114,6 +117,17 @@ def test_tuning_runs_are_short_have_a_seed_of_their_own_and_cover_the_grid(file:
         ('tune = ["local-lr"]', 'tune = ["server-lr"]', "[tune.grid] has no such key"),
         ('file = "fedavg.toml"', 'file = "nothing.toml"', "nothing.toml: No such file"),
         ("seeds = [0, 1]", "seeds = []", "seeds: list should have at least 1 item"),
+        ("seeds = [0, 1]", "seeds = [0, 1, 0]", "names one twice"),
+        ("clients = 2", "clients = 2\nseed = 3", "FedAvg · even sets seed: use the file's seeds"),
+        ("beta = 0.5", 'runs-dir = "elsewhere"', "centralised · uneven sets runs-dir: use --runs-dir"),
+        ("[axes.skew.even]", "[axes]\nclients = []\n[axes.skew.even]", "axes.clients"),
+        ("[axes.skew.even]", "[axes]\nclients = [2, 2]\n[axes.skew.even]", "names one value twice"),
+        ("grid.local-lr = [0.001, 0.1]", "grid.local-lr = []", "tune.grid.local-lr: list should have at least 1 item"),
+        ('only.skew = ["even"]', 'only.skew = ["evn"]', "axes.method.FedAvg.only.skew: 'evn' is none of even, uneven"),
+        ('only.skew = ["even"]', 'only.skw = ["even"]', "'skw' is no other axis; these are skew"),
+        ('only.skew = ["even"]', 'only.skew = "even"', "axes.method"),
+        ('only.skew = ["even"]', 'only = ["even"]', "axes.method"),
+        ('file = "fedavg.toml"', "file = 3", "axes.method"),
     ],
 )
 def test_a_bad_file_is_told_in_a_sentence(file: Path, old: str, new: str, told: str) -> None:

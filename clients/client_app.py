@@ -1,10 +1,13 @@
 """The data owner's end of the wire: three handlers, each of which always answers."""
 
+import re
 from collections.abc import Callable
+from logging import ERROR
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
+from flwr.supercore import log
 
 from clients.data import Client
 from clients.evaluation import measure
@@ -13,6 +16,9 @@ from clients.training import fit, take
 from fgl_flower.payload import encode
 
 app = ClientApp()
+
+# With spaces up to a quote, bracket or colon if it begins with a separator, else up to the next space.
+_PATH = re.compile(r"""(?<!\w)(?:~|[A-Za-z]:)?[/\\][^'"():;,]*|[^\s'"(]*[/\\][^\s'")]*""")
 
 
 @app.query("prompts")
@@ -43,11 +49,12 @@ def _answer(message: Message, work: Callable[[], RecordDict]) -> Message:
     """Reply with the work's records, or with an error that says why there are none.
 
     Left to Flower, an exception would travel as a whole traceback: paths of the data owner's machine are not the
-    server's business.
+    server's business. The whole error goes to the client's own log.
     """
     try:
         return Message(work(), reply_to=message)
     except Exception as error:  # whatever it is, the server must not wait for the timeout
-        reason = " ".join(str(error).split())
+        log(ERROR, "the client's answer failed: %s: %s", type(error).__name__, error)
+        reason = _PATH.sub("<a path>", " ".join(str(error).split()))
         text = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
         return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, text[:500]), reply_to=message)

@@ -15,11 +15,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
-from fgl_flower.errors import ConfigError, reason
+from fgl_flower.errors import ConfigError, ModelError, reason
 from fgl_flower.runs import Run, read_run
 
 Tell = Callable[[str, str, int, int], None]
@@ -50,8 +51,12 @@ class Cells:
             self._found.setdefault(_key(run.config), run)
 
     def get(self, config: RunConfig) -> Run | None:
-        """Return the finished run of a configuration, wherever it lies and whatever its name."""
-        return self._found.get(_key(config))
+        """Return the finished run of a configuration, wherever it lies and whatever its name.
+
+        One whose images a generator drew that has since changed (retrained, or a hub's newer revision) does not count.
+        """
+        run = self._found.get(_key(config))
+        return run if run is not None and _same_generator(run) else None
 
     def failure(self, config: RunConfig) -> str:
         """Return why the run of this configuration failed just now; empty if it did not."""
@@ -186,6 +191,23 @@ def different(configs: Iterable[RunConfig]) -> list[RunConfig]:
     for config in configs:
         found.setdefault(_key(config), config)
     return list(found.values())
+
+
+def _same_generator(run: Run) -> bool:
+    drawn_by = [
+        model["revision"] for model in (run.result.models if run.result else []) if model["role"] == "generator"
+    ]
+    return not drawn_by or drawn_by == [_revision(run.config.generator, run.config.generator_revision)]
+
+
+@cache
+def _revision(model_id: str, revision: str) -> str:
+    from fgl_flower.foundation.generator import inspect
+
+    try:
+        return inspect(model_id, revision).revision
+    except ModelError:
+        return ""  # no longer there: the run that asks for it will say so
 
 
 def _key(config: RunConfig) -> str:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
 from experiments.cells import Cells, Workers, different
 from experiments.options import SetOption, overrides
 from experiments.table import Cell, Table
-from experiments.table_files import plus_minus, write_files
+from experiments.table_files import named, plus_minus, revisions, write_files
 from experiments.terminal import EXIT_FAILED, console, errors, quiet, told_in_a_sentence
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
@@ -67,6 +68,8 @@ def table(
         folder.mkdir(parents=True, exist_ok=True)
         write_files(read, report.rows, _tried(read, cells, runs_dir), folder, report.command)
         console.print(_shown(read, report))
+        if note := revisions(report.rows):
+            console.print(note, soft_wrap=True, highlight=False)
         console.print(f"page: {write_table_page(report, folder / 'table.html')}", soft_wrap=True, highlight=False)
     if failed:
         errors.print(f"fgl: {failed} runs failed; the table names them", style="red")
@@ -130,11 +133,12 @@ def _tried(table: Table, cells: Cells, runs_dir: Path) -> list[dict[str, Any]]:
         {
             **dict(zip(table.axes, cell.names, strict=True)),
             **choice,
-            "validation_accuracy": run.result.validation_accuracy,
+            "validation_accuracy": run.result.validation_accuracy if run and run.result else "",
+            "failed": cells.failure(config),
         }
         for cell in table.cells
         for choice, config in table.tuning(cell, runs_dir)
-        if (run := cells.get(config)) and run.result
+        if (run := cells.get(config)) or cells.failure(config)
     ]
 
 
@@ -144,9 +148,9 @@ def _report(table: Table, cells: Cells, runs_dir: Path, command: str) -> TableRe
         tuned = _tuned(table, cell, cells, runs_dir)
         configs = {} if tuned is None else {s: table.config(cell, s, tuned, runs_dir) for s in table.seeds}
         failures = {seed: why for seed, config in configs.items() if (why := cells.failure(config))}
-        if tuned is None:
-            reasons = [why for _, config in table.tuning(cell, runs_dir) if (why := cells.failure(config))]
-            failures = {seed: f"tuning failed: {reasons[0]}" for seed in table.seeds if reasons}
+        tuning = [(named(c), why) for c, config in table.tuning(cell, runs_dir) if (why := cells.failure(config))]
+        if tuning and table.tune:
+            failures[table.tune.seed] = "; ".join(f"tuning, {choice}: {why}" for choice, why in tuning)
         runs = {seed: run for seed, config in configs.items() if (run := cells.get(config))}
         rows.append(Row(cell.names, runs, failures, tuned or {}))
     return TableReport(
@@ -161,30 +165,29 @@ def _report(table: Table, cells: Cells, runs_dir: Path, command: str) -> TableRe
 
 
 def _shown(table: Table, report: TableReport) -> RichTable:
-    shown = RichTable(title=table.title, title_justify="left")
+    shown = RichTable(title=escape(table.title), title_justify="left")
     for axis in table.axes:
-        shown.add_column(axis)
+        shown.add_column(escape(axis))
     for heading in ("accuracy, %", "seeds", "chosen"):
         shown.add_column(heading, justify="right")
     for row in report.rows:
         found = [run.result.accuracy for run in row.runs.values() if run.result]
         mean = interval(found) if found else None
         accuracy = plus_minus(mean) if mean else "failed" if row.failures else "–"
-        chosen = ", ".join(f"{key} {number:g}" for key, number in row.tuned.items())
-        shown.add_row(*row.names, accuracy, str(len(found)), chosen)
+        shown.add_row(*map(escape, row.names), accuracy, str(len(found)), named(row.tuned))
     return shown
 
 
 def _show_plan(table: Table, chosen: list[Cell], cells: Cells, runs_dir: Path) -> None:
-    shown = RichTable(title=table.title, title_justify="left")
-    for heading in (*table.axes, "tuning runs", "runs", "finished"):
+    shown = RichTable(title=escape(table.title), title_justify="left")
+    for heading in (*map(escape, table.axes), "tuning runs", "runs", "finished"):
         shown.add_column(heading)
     for cell in chosen:
         tuning = [config for _, config in table.tuning(cell, runs_dir)]
         tuned = _tuned(table, cell, cells, runs_dir)
         final = [] if tuned is None else [table.config(cell, seed, tuned, runs_dir) for seed in table.seeds]
         finished = sum(cells.get(config) is not None for config in (*tuning, *final))
-        shown.add_row(*cell.names, str(len(tuning)), str(len(table.seeds)), str(finished))
+        shown.add_row(*map(escape, cell.names), str(len(tuning)), str(len(table.seeds)), str(finished))
     console.print(shown)
 
 
@@ -198,7 +201,7 @@ def _progress(title: str, total: int) -> Iterator[tuple[Any, Any]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    console.print(title, style="bold", highlight=False)
+    console.print(title, style="bold", markup=False, highlight=False)
     with Progress(*columns, console=console) as bars:
         whole = bars.add_task("runs", total=total, count=f"0/{total}")
         running: dict[str, TaskID] = {}

@@ -7,6 +7,7 @@ Markdown of tables that ask for a target.
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,9 @@ def markdown(table: Table, rows: Sequence[Row], how: str) -> str:
     if table.against:
         parts.append(f"Points ahead of {table.against}, paired by seed:")
         others = [name for name in down if name != table.against]
-        parts.append(_grid(table.axes, others, across, lambda name, rest: _ahead(cells, name, table.against, rest)))
+        parts.append(
+            _grid(table.axes, others, across, lambda name, rest: _ahead(cells, name, table.against, rest, seeds))
+        )
     parts.append("Bytes that a client sends up over the whole run:")
     parts.append(_grid(table.axes, down, across, lambda name, rest: _bytes_up(cells.get((name, rest)))))
     if table.target:
@@ -83,12 +86,28 @@ def markdown(table: Table, rows: Sequence[Row], how: str) -> str:
         parts.append(
             f"Chosen on validation by runs of at most {table.tune.rounds} rounds with seed {table.tune.seed}: {tried}."
         )
-        parts.append(_lines([(*table.axes, "chosen")] + [(*row.names, _chosen(row.tuned, grid)) for row in tuned]))
+        parts.append(_lines([(*table.axes, "chosen")] + [(*row.names, named(row.tuned, grid)) for row in tuned]))
     failures = [(*row.names, str(seed), reason) for row in rows for seed, reason in row.failures.items()]
     if failures:
         parts.append("Failed:")
         parts.append(_lines([(*table.axes, "seed", "reason"), *failures]))
+    if note := revisions(rows):
+        parts.append(note)
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def revisions(rows: Sequence[Row]) -> str:
+    """Return a sentence that counts runs by revision of the code, or "" where all stand on one that is committed."""
+    states = Counter(
+        (run.result.git.get("revision") or "unknown")[:10] + " with changes" * bool(run.result.git.get("dirty"))
+        for row in rows
+        for run in row.runs.values()
+        if run.result
+    )
+    if len(states) < 2 and not any("changes" in state for state in states):
+        return ""
+    counted = ", ".join(f"{state} ({count})" for state, count in states.most_common())
+    return f"Revisions of the code that the runs stand on, with their numbers of runs: {counted}."
 
 
 def _pivot(rows: Sequence[Row]) -> tuple[list[str], list[tuple[str, ...]]]:
@@ -101,9 +120,15 @@ def _grid(axes: Sequence[str], down: Sequence[str], across: Sequence[tuple[str, 
 
 
 def _lines(rows: Sequence[Sequence[str]]) -> str:
-    escaped = [[" ".join(value.split()).replace("|", "\\|") for value in row] for row in rows]
+    escaped = [[_escaped(" ".join(value.split())) for value in row] for row in rows]
     head, *body = escaped
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *body])
+
+
+def _escaped(text: str) -> str:
+    for plain, safe in (("\\", "\\\\"), ("|", "\\|"), ("&", "&amp;"), ("<", "&lt;")):
+        text = text.replace(plain, safe)
+    return text
 
 
 def plus_minus(found: Interval, sign: str = "") -> str:
@@ -125,10 +150,12 @@ def _accuracy(row: Row | None, seeds: int) -> str:
     return plus_minus(interval(list(_accuracies(row).values()))) + short
 
 
-def _ahead(cells: Mapping[Any, Row], name: str, against: str, rest: tuple[str, ...]) -> str:
+def _ahead(cells: Mapping[Any, Row], name: str, against: str, rest: tuple[str, ...], seeds: int) -> str:
     ours, theirs = cells.get((name, rest)), cells.get((against, rest))
     found = paired_difference(_accuracies(ours), _accuracies(theirs)) if ours and theirs else None
-    return plus_minus(found, sign="+") if found else "–"
+    if found is None:
+        return "–"
+    return plus_minus(found, sign="+") + (f" ({found.count} of {seeds})" if found.count < seeds else "")
 
 
 def _bytes_up(row: Row | None) -> str:
@@ -153,9 +180,9 @@ def first_at(run: Run, target: float) -> dict[str, Any] | None:
     )
 
 
-def _chosen(values: Mapping[str, float], grid: Mapping[str, Sequence[float]]) -> str:
-    """Return the tuned values; one at an end of its grid is marked, as a better one may lie beyond."""
-    return ", ".join(f"{key} = {value:g}" + _end(value, grid.get(key, ())) for key, value in values.items())
+def named(values: Mapping[str, float], grid: Mapping[str, Sequence[float]] | None = None) -> str:
+    """Return tuned values as text; one at an end of its grid is marked, as a better one may lie beyond."""
+    return ", ".join(f"{key} = {value:g}" + _end(value, (grid or {}).get(key, ())) for key, value in values.items())
 
 
 def _end(value: float, grid: Sequence[float]) -> str:

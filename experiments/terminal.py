@@ -79,7 +79,7 @@ def progress_bars(title: str) -> Iterator[Callable[[str, int, int], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    console.print(title, style="bold", highlight=False)
+    console.print(title, style="bold", markup=False, highlight=False)
     with Progress(*columns, console=console, transient=False) as bars:
         tasks: dict[str, TaskID] = {}
 

@@ -8,18 +8,23 @@ it depends on.
 import hashlib
 import json
 import os
+from pathlib import Path
 
+import kornia
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from fgl_flower import learning
 from fgl_flower.files import write_bytes
 from fgl_flower.learning.device import resolve_device
 from fgl_flower.learning.images import Images
 from fgl_flower.synthesis.store import SyntheticStore
 from strategies.server import Server
+
+_ROWS = 1024  # images hashed at a time
 
 
 def one_shot_model(server: Server, images: Images, store: SyntheticStore) -> ArrayRecord:
@@ -39,6 +44,14 @@ def one_shot_model(server: Server, images: Images, store: SyntheticStore) -> Arr
     return arrays
 
 
+def _learning() -> str:
+    """Return a digest of the code that trains, and of the library whose version moves what it does to images."""
+    digest = hashlib.sha256(kornia.__version__.encode())
+    for file in sorted(Path(learning.__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
 def _digest(server: Server, images: Images) -> str:
     """Return a digest of everything that the trained weights depend on, the arithmetic of this machine included."""
     config = server.config
@@ -55,11 +68,13 @@ def _digest(server: Server, images: Images) -> str:
         "device": str(resolve_device(config.device)),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "learning": _learning(),
         "processor": os.uname().machine,
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for block in (images.pixels, images.labels, server.validation.pixels, server.validation.labels):
-        digest.update(block.contiguous().numpy().tobytes())
+        for rows in block.split(_ROWS):  # large blocks lie in a mapped file: never all of one in memory
+            digest.update(rows.contiguous().numpy().tobytes())
     for name, array in server.initial.items():
         digest.update(name.encode() + array.data)
     return digest.hexdigest()[:32]

@@ -87,7 +87,7 @@ def made_run(
             "bytes_total": 3_204_060,
             "seconds": {"prompts": 0.2, "synthesis": 61.5, "training": 22.1, "total": 84.6},
             "peak_memory_bytes": 1_300_000_000,
-            "models": [{"role": "generator", "id": "miniature-fast", "revision": ""}],
+            "models": [{"role": "generator", "id": "miniature-fast", "revision": ""}] if method == "fgl" else [],
         }
         run.finish(Result.of(config, **{**figures, **more}), {"weight": torch.zeros(3)})
     return run.path

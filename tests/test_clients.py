@@ -1,12 +1,14 @@
 """The data owner's handlers: what they say is true, the same each time, and always an answer."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from PIL import Image
 
 from clients.client_app import app
 from clients.data import Client
@@ -135,6 +137,25 @@ def test_a_failure_is_an_answer_of_one_line(kind: str) -> None:
         assert reply.error.reason is not None
         assert reply.error.reason.startswith("ConfigError: rounds = -1 is refused")
         assert "Traceback" not in reply.error.reason
+
+
+def test_a_failure_names_no_file_of_the_data_owners(tmp_path: Path) -> None:
+    root = tmp_path / "alice" / "patients"
+    for split in ("train", "valid", "test"):
+        for name in ("cat", "dog"):
+            (root / split / name).mkdir(parents=True)
+            for i in range(2):
+                file = root / split / name / f"Ada Lovelace {i}.png"
+                Image.new("RGB", (32, 32), (90 * i, len(split), len(file.name))).save(file)
+                if split == "train":
+                    file.write_bytes(file.read_bytes()[:60])
+    config = RunConfig(dataset=f"folder:{root}", method="fedavg", rounds=1, clients=1, partition="iid")
+    arrays = to_arrays(build_model(config.model, 2, config.norm, seed=0))
+    content = RecordDict({"arrays": arrays, "config": ConfigRecord({"server-round": 1})})
+    (reply,) = ask(config, "train", content)
+    told = reply.error.reason or ""
+    assert "cannot read" in told
+    assert not any(word in told for word in ("alice", "patients", "Ada", "Lovelace", "/"))
 
 
 def test_a_partition_out_of_range_is_named() -> None:

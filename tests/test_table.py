@@ -8,17 +8,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from experiments.cells import Cells, Workers, different
 from experiments.table import Table
-from experiments.table_files import first_at, markdown
+from experiments.table_files import first_at, markdown, revisions
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
+from fgl_flower.foundation.generator import inspect
 from fgl_flower.report.table_page import Row
 from fgl_flower.runs import read_run
-from tests.made_runs import made_run
+from tests.made_runs import made_run, run_of
 
 FEDAVG = 'method = "fedavg"\nrounds = 2\nlocal-epochs = 1\nname = "ignored"\n'
 TINY = """
@@ -193,14 +195,20 @@ def test_a_killed_table_repeats_no_finished_cell_and_gives_the_same_files(file: 
 
 @pytest.mark.timeout(300)
 def test_a_failed_cell_is_named_and_the_others_go_on(file: Path, tmp_path: Path) -> None:
-    changed(file, 'tune = ["local-lr"]', "round-timeout = 1e-9")
+    broken = '[axes.method.broken]\nfile = "fedavg.toml"\nround-timeout = 1e-9\n'
+    changed(file, "[axes.method.centralised]", broken + "[axes.method.centralised]")
+    changed(file, 'tune = ["local-lr"]', 'tune = ["round-timeout"]')
+    changed(file, "grid.local-lr = [0.001, 0.1]", "grid.round-timeout = [60, 1e-9]")
     done = fgl(file, "--runs-dir", "runs", "--jobs", "2", cwd=tmp_path)
     assert done.returncode == 1
-    assert "2 runs failed" in done.stderr
-    assert {row["method"] for row in lines(tmp_path / "runs/tiny/table.csv")} == {"centralised"}
+    assert "5 runs failed" in done.stderr  # four cells and a tuning run
+    assert {row["method"] for row in lines(tmp_path / "runs/tiny/table.csv")} == {"FedAvg", "centralised"}
+    assert [row["failed"] != "" for row in lines(tmp_path / "runs/tiny/tuning.csv")] == [False, True]
     text = (tmp_path / "runs/tiny/table.md").read_text(encoding="utf-8")
     assert "Failed:" in text
-    assert "| FedAvg | even | 0 |" in text
+    assert "| broken | even | 0 |" in text
+    assert "| FedAvg | even | 7 | tuning, round-timeout = 1e-09: " in text
+    assert "tuning, round-timeout = 1e-09: " in (tmp_path / "runs/tiny/table.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.timeout(300)
@@ -249,6 +257,33 @@ def test_means_intervals_and_differences_are_those_by_hand(file: Path, tmp_path:
     assert "| FedAvg | 55.0 ± 63.5 |" in text
     assert "| centralised | 80.0 ± 127.1 |" in text
     assert "| centralised | +25.0 ± 63.5 |" in text
+
+
+def test_names_and_reasons_cannot_break_a_markdown_table(file: Path) -> None:
+    rows = [Row(("a|b [x]", "even"), {}, {0: "got <class 'int'> & \\|"}, {})]
+    text = markdown(Table.load(file), rows, "fgl table tiny.toml")
+    assert "| a\\|b [x] | failed |" in text
+    assert "| a\\|b [x] | even | 0 | got &lt;class 'int'> &amp; \\\\\\| |" in text
+
+
+def test_runs_of_several_revisions_of_the_code_are_told_apart() -> None:
+    def row(*states: dict[str, Any]) -> Row:
+        return Row(("a",), {seed: run_of(seed, git=state) for seed, state in enumerate(states)}, {}, {})
+
+    clean, dirty = {"revision": "1" * 40, "dirty": False}, {"revision": "2" * 40, "dirty": True}
+    assert revisions([row(clean, clean)]) == ""
+    assert "1111111111 (2), 2222222222 with changes (1)" in revisions([row(clean, dirty), row(clean)])
+    assert "2222222222 with changes (1)" in revisions([row(dirty)])
+
+
+def test_a_run_whose_generator_has_changed_since_counts_as_not_run(tmp_path: Path) -> None:
+    def found(folder: str, revision: str) -> bool:
+        models = [{"role": "generator", "id": "miniature-fast", "revision": revision}]
+        run = read_run(made_run(tmp_path / folder, models=models))
+        return Cells(tmp_path / folder).get(run.config) is not None
+
+    assert found("same", inspect("miniature-fast").revision)
+    assert not found("other", "0" * 12)
 
 
 def test_a_damaged_cell_counts_as_not_run(tmp_path: Path) -> None:

@@ -92,16 +92,22 @@ def _sign(difference: Interval | None) -> str:
 
 def costs(column: Column) -> list[list[str]]:
     """Return bytes up per client, bytes in total, time and synthetic images of each row, as means over seeds."""
-    measures: list[tuple[Callable[[Result], float], Callable[[float], str]]] = [
-        (lambda result: result.bytes_up_per_client, human_bytes),
-        (lambda result: result.bytes_total, human_bytes),
-        (sections.total_seconds, human_seconds),
-        (lambda result: result.synthetic_images, lambda count: f"{count:,.0f}"),
-    ]
-    return [
-        [text(fmean(map(of, row.results.values()))) if row.results else "–" for of, text in measures]
-        for row in column.rows
-    ]
+    lines = []
+    for row in column.rows:
+
+        def mean(of: Callable[[Result], float], text: Callable[[float], str], row: Row = row) -> str:
+            return text(fmean(map(of, row.results.values()))) if row.results else "–"
+
+        up = mean(lambda result: result.bytes_up_per_client, human_bytes)
+        total = mean(lambda result: result.bytes_total, human_bytes)
+        time = mean(sections.total_seconds, human_seconds) + _others_work(row)
+        lines.append([up, total, time, mean(lambda result: result.synthetic_images, lambda count: f"{count:,.0f}")])
+    return lines
+
+
+def _others_work(row: Row) -> str:
+    """Return the mark of a time that lacks what an earlier run had made; the page explains it."""
+    return " *" if row.with_others_work else ""
 
 
 def ledger(column: Column) -> dict[str, Any]:
@@ -122,7 +128,8 @@ def ledger(column: Column) -> dict[str, Any]:
         for phase in phases:
             seconds = [result.seconds[phase] for result in results if phase in result.seconds]
             cells.append(human_seconds(fmean(seconds)) if seconds else "–")
-        lines.append((row.names[0], [*cells, human_seconds(fmean(map(sections.total_seconds, results)))]))
+        total = human_seconds(fmean(map(sections.total_seconds, results))) + _others_work(row)
+        lines.append((row.names[0], [*cells, total]))
     memory = ["peak memory", "on the accelerator"] if with_device else ["peak memory"]
     return {"heads": [*BYTES.values(), *memory, *phases, "total time"], "lines": lines}
 

@@ -60,9 +60,16 @@ def render_table_page(report: TableReport) -> str:
         against=report.against,
         grid=[(key, [f"{value:g}" for value in tried]) for key, tried in report.grid.items()],
         command=report.command,
+        others_work=_OTHERS_WORK if any(row.with_others_work for row in report.rows) else "",
         contents=_contents(values),
         **values,
     )
+
+
+_OTHERS_WORK = (
+    "A time with * is of runs some of which took images or a one-shot model that an earlier run had made: what those "
+    "cost is not in it."
+)
 
 
 def _subtitle(report: TableReport) -> str:
@@ -73,7 +80,7 @@ def _subtitle(report: TableReport) -> str:
         for number, axis in enumerate(report.axes)
         if (values := {row.names[number] for row in report.rows})
     ]
-    seeds = {seed for row in report.rows for seed in (*row.runs, *row.failures)}
+    seeds = {seed for row in report.rows for seed in row.runs} or {s for row in report.rows for s in row.failures}
     listed = [seeds_text(seeds)] if seeds else []
     runs = [f"{done} finished run{'s' if done != 1 else ''}"] + ([f"{failed} failed"] if failed else [])
     return " · ".join([" × ".join(sizes), *listed, *runs])

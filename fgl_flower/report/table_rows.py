@@ -17,7 +17,7 @@ class Row:
     runs : mapping of int to Run
         Finished runs by seed; empty where all failed or none ran yet.
     failures : mapping of int to str
-        Reason by seed.
+        Reason by seed, that of tuning included.
     tuned : mapping of str to float
         Keys chosen on the validation split.
     """
@@ -36,6 +36,15 @@ class Row:
     def accuracies(self) -> dict[int, float]:
         """Return the test accuracy by seed."""
         return {seed: result.accuracy for seed, result in self.results.items()}
+
+    @property
+    def with_others_work(self) -> bool:
+        """Return whether a run took images or a one-shot model that an earlier run had made: its time lacks theirs."""
+        return any(
+            event.get("event") == "one-shot-model" or (event.get("event") == "synthesis" and event.get("reused"))
+            for run in self.runs.values()
+            for event in run.events
+        )
 
     @property
     def title(self) -> str:

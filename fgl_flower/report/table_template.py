@@ -43,7 +43,8 @@ sides. Coloured where the 95&nbsp;% interval leaves out zero.</p>
 
 {% if columns %}
 <h2 id="cost">Cost</h2>
-<p class="note">Means over seeds. Bytes are those of the messages as serialised; images are those the server drew.</p>
+<p class="note">Means over seeds. Bytes are those of the messages as serialised; images are those the server drew.
+{{ others_work }}</p>
 <div class="many">{% for column in columns %}<div class="card">
 {% if column.title %}<h3>{{ column.title }}</h3>{% endif %}
 <div class="scroll figures dense"><table>
@@ -115,7 +116,7 @@ A value at the end of its grid is marked with *: a better one may lie beyond.</p
 
 {% if columns %}
 <h2 id="ledger">Ledger</h2>
-<p class="note">Bytes and times are means over seeds, memory is the largest seen.</p>
+<p class="note">Bytes and times are means over seeds, memory is the largest seen. {{ others_work }}</p>
 <div class="card">{% for column in columns %}
 {% if column.title %}<details><summary>{{ column.title }}</summary>{% endif %}
 <div class="scroll figures dense"><table>

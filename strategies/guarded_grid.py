@@ -17,6 +17,8 @@ from strategies.gate import Gate
 
 Log = Callable[[dict[str, Any]], None]
 
+EMPTY_ROUNDS = 3  # in a row, of a part of the clients each: no accident of one bad client any more
+
 
 class GuardedGrid(Grid):
     """Wraps `inner`; see the module.
@@ -58,6 +60,7 @@ class GuardedGrid(Grid):
         self._holders: dict[int, int] = {}  # partition -> node
         self._shut_out: set[int] = set()
         self._pending: dict[str, Message] = {}
+        self._empty = 0
 
     def set_run(self, run: Run) -> None:
         """Pass on."""
@@ -108,12 +111,14 @@ class GuardedGrid(Grid):
         Raises
         ------
         RunError
-            If clients were asked to train, or for the first time to send prompts, and none gave a sound reply: Flower's
-            own strategies would go on and end "successfully" without a model.
+            If all clients were asked to train, or for the first time to send prompts, and none gave a sound reply, or
+            if a part of them was and none did for `EMPTY_ROUNDS` rounds: Flower's own strategies would go on and end
+            "successfully" without a model.
         """
         sent = self._open(messages)
         if not sent:
             return []
+        everyone = len(sent) == len(list(self.get_node_ids()))
         with self.ledger.phase("clients"):
             replies = list(self.inner.send_and_receive(sent, timeout=timeout))
         answered = {reply.metadata.src_node_id for reply in replies}
@@ -123,8 +128,12 @@ class GuardedGrid(Grid):
         admitted, reason = self._admit(sent, replies)
         self._count_down(sent)  # after the replies, by which a node's partition, its name in the ledger, is known
         kind, number = sent[0].metadata.message_type, _server_round(sent[0])
-        if reason and (kind.startswith("train") or (kind == "query.prompts" and number == 0)):
-            raise RunError(f"round {number}: none of {len(sent)} clients gave a usable reply; the last one {reason}")
+        if kind.startswith("train") or (kind == "query.prompts" and number == 0):
+            self._empty = self._empty + 1 if reason else 0
+            if reason and (everyone or self._empty >= EMPTY_ROUNDS):
+                raise RunError(
+                    f"round {number}: none of {len(sent)} clients gave a usable reply; the last one {reason}"
+                )
         return admitted
 
     def _open(self, messages: Iterable[Message]) -> list[Message]:

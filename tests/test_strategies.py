@@ -329,6 +329,47 @@ def test_a_hostile_client_is_named_in_the_result(tmp_path: Path, generator: str)
     assert "10000 characters" in quarantine["reason"]
 
 
+@pytest.mark.parametrize("method", ["fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "moon"])
+def test_where_a_few_are_asked_a_round_one_bad_client_ends_nothing(tmp_path: Path, method: str, generator: str) -> None:
+    app, calls = ClientApp(), []
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        calls.append(context.node_config["partition-id"])
+        if len(calls) % 2:
+            raise OSError("the disk is busy")
+        return client_app(message, context)
+
+    @app.query("model")
+    def model(message: Message, context: Context) -> Message:
+        return client_app(message, context)
+
+    config = small(tmp_path, method, generator, fraction=0.34, rounds=4)
+    with RunFolder.create(config) as folder:
+        serve(InlineGrid(app, config.clients, config.to_flat()), config, folder)
+    run = read_run(folder.path)
+    assert len(calls) == 4
+    assert sum(event["event"] == "failure" for event in run.events) == 2
+    assert [event["round"] for event in run.events if event["event"] == "round"] == [0, 1, 2, 3, 4]
+
+
+def test_rounds_in_which_every_client_asked_fails_end_the_run_soon(tmp_path: Path, generator: str) -> None:
+    app, calls = ClientApp(), []
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        calls.append(1)
+        raise OSError("no disk")
+
+    config = small(tmp_path, "fedavg", generator, fraction=0.34, rounds=9)
+    with (
+        pytest.raises(RunError, match="usable reply; the last one failed: .*no disk"),
+        RunFolder.create(config) as folder,
+    ):
+        serve(InlineGrid(app, config.clients, config.to_flat()), config, folder)
+    assert len(calls) == 3
+
+
 def served_by(app: ClientApp, config: RunConfig, engine: str) -> Run:
     with RunFolder.create(config, engine=engine) as folder:
         serve(InlineGrid(app, config.clients, config.to_flat()), config, folder)

@@ -169,7 +169,8 @@ def _contestants(model: str, few_step: str, steps: int, device: str, precision: 
     """Return the reference loop, the engine at equal settings, and the engine as one would use it."""
     from experiments.random_models import SD21, build_sd21
     from experiments.reference_loop import GUIDANCE, STEPS
-    from fgl_flower.foundation.generator import Generator, resolve_device
+    from fgl_flower.device import resolve_device
+    from fgl_flower.foundation.generator import Generator
     from fgl_flower.synthesis.engine import LocalEngine
     from fgl_flower.synthesis.plan import SamplingSettings
 

@@ -185,6 +185,8 @@ def _reuse(found: Run) -> Run:
 def _write_report(paths: list[Path], target: Path) -> Path:
     from fgl_flower.report.page import write_report
 
+    if not target.parent.is_dir():
+        raise ConfigError(f"cannot write {target}: there is no folder {target.parent}")
     return write_report(paths, target)
 
 

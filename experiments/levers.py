@@ -11,7 +11,8 @@ from typing import Any
 from experiments.bench import world_plan
 from experiments.measuring import Spread, peak_memory, synchronise
 from experiments.reference_loop import GUIDANCE, PROMPTS_PER_CALL, STEPS
-from fgl_flower.foundation.generator import Generator, resolve_device, resolve_precision
+from fgl_flower.device import resolve_device, resolve_precision
+from fgl_flower.foundation.generator import Generator
 from fgl_flower.synthesis.engine import LocalEngine, side_by_side
 from fgl_flower.synthesis.plan import PlannedImage, SamplingSettings
 from fgl_flower.synthesis.sampler import PromptCache, Sampler

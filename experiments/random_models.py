@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from fgl_flower.foundation.generator import Generator, GeneratorCard, resolve_device, resolve_precision
+from fgl_flower.device import resolve_device, resolve_precision
+from fgl_flower.foundation.generator import Generator, GeneratorCard
 
 SD21 = "sd21-random"
 CONTEXT = 77  # tokens of a prompt

@@ -101,7 +101,7 @@ def gc(
             done = tidy(store, drop, lambda at, total: watch("shards", at, total))
         console.print(
             f"{done.shards_before} shards became {done.shards_after}, {human_bytes(max(done.bytes_freed, 0))} freed, "
-            f"{done.images_dropped:,} images dropped, {done.images_lost:,} damaged",
+            f"{done.images_dropped:,} images dropped, {done.images_lost:,} damaged ones lost",
             highlight=False,
         )
 
@@ -119,9 +119,14 @@ def export(
       fgl store export images runs/store --settings 1a2b3c4d
     """
     with told_in_a_sentence(verbose=False):
+        from fgl_flower.synthesis.upkeep import contents
         from fgl_flower.synthesis.upkeep import export as write
 
         _exists(store)
+        if settings and settings not in (known := [row.settings_id for row in contents(store)]):
+            raise ConfigError(f"--settings {settings}: the store has {', '.join(known) or 'no images'}")
+        if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+            raise ConfigError(f"{destination} is not an empty folder: name another")
         count = write(store, destination, settings)
         console.print(f"{count:,} images written to {destination}", highlight=False, soft_wrap=True)
 

@@ -16,7 +16,7 @@ from experiments.cells import Cells, Workers, different
 from experiments.options import SetOption, overrides
 from experiments.table import Cell, Table
 from experiments.table_files import named, plus_minus, revisions, write_files
-from experiments.terminal import EXIT_FAILED, console, errors, quiet, told_in_a_sentence
+from experiments.terminal import EXIT_FAILED, EXIT_INTERRUPTED, console, errors, quiet, told_in_a_sentence
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
 from fgl_flower.report.intervals import interval
@@ -40,7 +40,8 @@ def table(
 
     Cells that are finished are never run again, also when another table has run them: kill it, start it again. First
     the rates that the file leaves open are tuned, on validation, with a seed of their own. The files are in a folder of
-    the table's name: table.csv (a line a run), summary.csv (a line a cell), table.md, table.html.
+    the file's name: table.csv (a line a run), summary.csv (a line a cell), tuning.csv, seconds.csv, table.md and
+    table.html. How to write a file of your own: docs/tables.md.
 
     [bold]Examples[/]
 
@@ -48,9 +49,9 @@ def table(
 
       fgl table experiments/tables/skew.toml --jobs 2
 
-      fgl table experiments/tables/skew.toml --only method=FedAvg --only "skew=beta 0.01"
+      fgl table experiments/tables/skew.toml --only "method=FGL, one shot" --only "skew=beta 0.01"
 
-      fgl table experiments/tables/one-shot.toml --set rounds=2 --set private-images=300 --runs-dir runs/try
+      fgl table experiments/tables/skew.toml --set private-images=300 --set images-per-class=20 --runs-dir runs/try
     """
     quiet(verbose=False)
     with told_in_a_sentence(verbose=False):
@@ -61,7 +62,11 @@ def table(
         if dry_run:
             _show_plan(read, chosen, cells, runs_dir)
             return
-        failed = _run(read, chosen, cells, jobs or os.cpu_count() or 1, runs_dir)
+        try:
+            failed = _run(read, chosen, cells, jobs or os.cpu_count() or 1, runs_dir)
+        except KeyboardInterrupt:
+            errors.print("fgl: interrupted; the same command goes on where it stopped", style="red")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
         command = shlex.join(["fgl", "table", str(file), *(part for text in set_ or [] for part in ("--set", text))])
         report = _report(read, cells, runs_dir, command)
         folder = runs_dir / read.name
@@ -72,7 +77,9 @@ def table(
             console.print(note, soft_wrap=True, highlight=False)
         console.print(f"page: {write_table_page(report, folder / 'table.html')}", soft_wrap=True, highlight=False)
     if failed:
-        errors.print(f"fgl: {failed} runs failed; the table names them", style="red")
+        first = next(iter(cells.failures.values()))
+        told = f"fgl: {failed} runs failed, the first because {first}; the table's page and Markdown name them all"
+        errors.print(told, style="red", markup=False, highlight=False)
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -81,11 +88,11 @@ def _chosen(table: Table, only: list[str]) -> list[Cell]:
     for text in only:
         axis, _, name = text.partition("=")
         if axis not in table.axes:
-            raise ConfigError(f"--only {text}: the axes are {', '.join(table.axes)}")
+            raise ConfigError(f"--only {text}: write AXIS=VALUE; the axes are {', '.join(table.axes)}")
         place = table.axes.index(axis)
         known = dict.fromkeys(cell.names[place] for cell in table.cells)
         if name not in known:
-            raise ConfigError(f"--only {text}: {axis} is one of {', '.join(known)}")
+            raise ConfigError(f"--only {text}: {axis} is one of {', '.join(map(repr, known))}")
         wanted.setdefault(place, set()).add(name)
     return [cell for cell in table.cells if all(cell.names[place] in names for place, names in wanted.items())]
 

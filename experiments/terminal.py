@@ -27,7 +27,7 @@ from fgl_flower.runs import Run
 console = Console()
 errors = Console(stderr=True, soft_wrap=True)
 
-EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 
 def quiet(verbose: bool) -> None:
@@ -60,7 +60,7 @@ def told_in_a_sentence(verbose: bool) -> Iterator[None]:
         sys.exit(EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         errors.print("fgl: interrupted", style="red")
-        sys.exit(130)
+        sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
         if verbose:
             errors.print_exception()

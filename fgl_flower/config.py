@@ -236,8 +236,11 @@ class RunConfig(BaseModel):
                 f"norm = 'batch' cannot go with {stepping.pop()}: its server would step the running statistics as if "
                 "they were weights; use norm = 'group'"
             )
-        if self.method == "mixed" and self.rounds:
-            raise ValueError("method = 'mixed' trains in one place, on what no federation may see: set rounds to 0")
+        if self.method in {"mixed"} | METHODS_WITHOUT_CLIENTS and self.rounds:
+            raise ValueError(
+                f"method = {self.method!r} trains in one place and has no federated rounds: set rounds to 0 "
+                "(server-epochs says how long it trains)"
+            )
         if self.prompt_every and self.method != "fgl":
             raise ValueError("prompt-every needs method = 'fgl': other methods have no federated rounds after prompts")
         if self.prompt_every and self.rounds <= self.prompt_every:
@@ -310,6 +313,8 @@ class RunConfig(BaseModel):
 
 def _sentence(error: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden" and isinstance(error["input"], dict):
+        return f"[{key}] is refused: a run's file is flat, it has keys and no sections"
     if error["type"] == "extra_forbidden":
         return f"unknown key {key!r}{_did_you_mean(key)}"
     if not key:

@@ -1,10 +1,15 @@
 """Look for data and weights before anything is written or drawn."""
 
+import difflib
+import os
+import socket
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
 from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import load_source
+from fgl_flower.device import resolve_device
 from fgl_flower.errors import ConfigError
 from fgl_flower.foundation.captioner import captioner_folder
 from fgl_flower.foundation.generator import check_generator
@@ -27,7 +32,11 @@ def preflight(config: RunConfig, *, divided: bool = True) -> None:
     """
     if config.tensorboard and find_spec("tensorboard") is None:
         raise ConfigError("tensorboard = true needs an extra: pip install 'fgl-flower[tensorboard]'")
+    if config.device != "auto":
+        resolve_device(config.device)  # imports torch, for those who name a device
     source = load_source(config)
+    if len(source.classes) < 2:
+        raise ConfigError(f"dataset = {config.dataset!r} has one class, {source.classes[0]!r}: nothing to tell apart")
     if divided and config.method not in METHODS_WITHOUT_CLIENTS:
         partition(source.private, config)
     if config.method in {"fgl", "mixed"}:
@@ -36,3 +45,29 @@ def preflight(config: RunConfig, *, divided: bool = True) -> None:
             captioner_folder(config.captioner, config.captioner_revision)
         if config.prompt_level in {"embeddings", "tokens"}:
             tokenizer_of(config.generator, config.generator_revision)
+        if config.prompt_level == "tokens":
+            _check_token_names(config, source.classes if config.token_subject == "class" else source.domains)
+        if config.synthesis_engine == "ray":
+            _check_ray(config.ray_address or os.environ.get("RAY_ADDRESS", ""))
+
+
+def _check_token_names(config: RunConfig, known: Sequence[str]) -> None:
+    """Refuse names that are none of the federation's: nothing would be learned, and nobody would notice."""
+    for name in filter(None, map(str.strip, config.token_names.split(","))):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            told = f"did you mean {near[0]!r}?" if near else f"these are {', '.join(known)}"
+            raise ConfigError(f"token-names = {config.token_names!r}: {name!r} is no {config.token_subject}; {told}")
+
+
+def _check_ray(address: str) -> None:
+    """Refuse an address at which nobody listens: Ray itself would try for twelve minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return  # "auto", "local" or none: Ray finds or starts one
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"ray-address = {address!r}: nobody answers there ({error}); is the cluster running?"
+        ) from None

@@ -182,6 +182,8 @@ class RunFolder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is None:
             self.fail("the run ended without a result")
+        elif isinstance(error, KeyboardInterrupt):
+            self.fail("interrupted")
         else:
             write_text(self.path / "traceback.txt", "".join(traceback.format_exception(error)))
             self.fail(reason(error))

@@ -131,9 +131,8 @@ class GuardedGrid(Grid):
         if kind.startswith("train") or (kind == "query.prompts" and number == 0):
             self._empty = self._empty + 1 if reason else 0
             if reason and (everyone or self._empty >= EMPTY_ROUNDS):
-                raise RunError(
-                    f"round {number}: none of {len(sent)} clients gave a usable reply; the last one {reason}"
-                )
+                who = f"none of {len(sent)} clients" if everyone else f"in {self._empty} rounds none that was asked"
+                raise RunError(f"round {number}: {who} gave a usable reply; the last one {reason}")
         return admitted
 
     def _open(self, messages: Iterable[Message]) -> list[Message]:

@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from fgl_flower import learning
+from fgl_flower.device import resolve_device
 from fgl_flower.files import write_bytes
-from fgl_flower.learning.device import resolve_device
 from fgl_flower.learning.images import Images
 from fgl_flower.synthesis.store import SyntheticStore
 from strategies.server import Server

@@ -45,7 +45,7 @@ def fgl(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
 def test_help_teaches_with_examples() -> None:
     for arguments, parts in {
         ("--help",): ("fgl compare experiments/demo", "Exit codes: 0 fine, 1 a run failed, 2 bad input"),
-        ("run", "--help"): ("Examples", "--engine", "--set", "--runs-dir"),
+        ("run", "--help"): ("Examples", "Run configuration (flat TOML)", "--engine", "--set", "--runs-dir"),
         ("compare", "--help"): ("Examples", "finished already", "--again"),
         ("report", "--help"): ("Examples", "--output"),
     }.items():

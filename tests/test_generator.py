@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from fgl_flower.errors import ModelError
+from fgl_flower.device import resolve_precision
+from fgl_flower.errors import ConfigError, ModelError
 from fgl_flower.foundation import miniature
-from fgl_flower.foundation.generator import Generator, inspect, resolve_precision
+from fgl_flower.foundation.generator import Generator, inspect
 from tests.tiny_models import save_text_to_image
 
 
@@ -110,3 +111,5 @@ def test_precision_auto_takes_bfloat16_only_where_the_hardware_has_it(monkeypatc
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     assert resolve_precision("auto", cpu) == "bfloat16"
     assert resolve_precision("float32", cpu) == "float32"
+    with pytest.raises(ConfigError, match="use auto, float32"):
+        resolve_precision("foo", cpu)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fgl_flower.config import ConfigError
+from fgl_flower.device import resolve_device
 from fgl_flower.learning import training
 from fgl_flower.learning.augment import Augmenter
-from fgl_flower.learning.device import accelerator_for, resolve_device
+from fgl_flower.learning.device import accelerator_for
 from fgl_flower.learning.images import Images, normalise
 from fgl_flower.learning.models import Classifier, build_model
 from fgl_flower.learning.training import Epoch, TrainResult, train
@@ -187,6 +188,8 @@ def test_what_this_machine_cannot_do_is_refused() -> None:
         accelerator_for("cpu", "float16")
     with pytest.raises(ConfigError, match="device = 'auto'"):
         resolve_device("cuda:99")
+    with pytest.raises(ConfigError, match="use auto, cpu"):
+        resolve_device("gpu")
 
 
 @pytest.mark.parametrize("name", ["small-resnet", "resnet-18"])

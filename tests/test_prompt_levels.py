@@ -1,5 +1,6 @@
 """Every prompt level from the client's images to the server's plan, and what each may cost."""
 
+import socket
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from clients import captions as captioning
 from clients.captions import captions, chosen
@@ -14,7 +16,7 @@ from clients.data import Client
 from clients.prompting import prompts
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
-from fgl_flower.errors import DataError, ModelError
+from fgl_flower.errors import ConfigError, DataError, ModelError
 from fgl_flower.foundation.downloads import client_models
 from fgl_flower.foundation.text import TextEncoder
 from fgl_flower.ledger import object_bytes
@@ -204,6 +206,28 @@ def test_missing_models_are_named_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}', encoding="utf-8")
     with pytest.raises(ModelError, match="CLIP"):
         preflight(configured(prompt_level="tokens", generator=str(tmp_path)))
+
+
+def test_what_would_only_fail_or_do_nothing_later_is_told_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'strar' is no class; did you mean 'star'"):
+        preflight(configured(prompt_level="tokens", token_names="heart, strar"))
+    with pytest.raises(ConfigError, match="'star' is no style; these are photo"):
+        preflight(configured(prompt_level="tokens", token_subject="style", token_names="star"))
+    preflight(configured(prompt_level="tokens", token_names="heart,star"))
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        free = f"127.0.0.1:{busy.getsockname()[1]}"
+        with pytest.raises(ConfigError, match="nobody answers there"):
+            preflight(configured(synthesis_engine="ray", ray_address=free))
+        busy.listen()
+        preflight(configured(synthesis_engine="ray", ray_address=free))
+    with pytest.raises(ConfigError, match="not on this machine"):
+        preflight(configured(device="cuda:99"))
+    (tmp_path / "cat").mkdir()
+    for i in range(9):
+        Image.new("RGB", (8, 8), (i, i, i)).save(tmp_path / "cat" / f"{i}.png")
+    with pytest.raises(ConfigError, match="has one class, 'cat'"):
+        preflight(RunConfig(dataset=f"folder:{tmp_path}", clients=1))
 
 
 def test_only_a_simulation_needs_private_images_to_divide() -> None:

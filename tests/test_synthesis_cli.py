@@ -50,7 +50,11 @@ def test_export(filled: Path, tmp_path: Path) -> None:
     settings = next(line.split()[0] for line in wanted.splitlines() if "guidance 7" in line)
     assert "4 images written" in store("export", str(tmp_path / "out"), str(filled), "--settings", settings).output
     assert len(list((tmp_path / "out").rglob("*.png"))) == 4
-    assert store("export", str(tmp_path / "out"), str(filled)).exit_code == 1
+    assert store("export", str(tmp_path / "out"), str(filled)).exit_code == 2
+    refused = store("export", str(tmp_path / "other"), str(filled), "--settings", "nothing")
+    assert refused.exit_code == 2
+    assert settings in refused.output
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("command", [["ls"], ["verify"], ["gc"], ["export", "out"]])

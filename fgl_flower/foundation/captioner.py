@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from fgl_flower.device import resolve_device
 from fgl_flower.errors import ModelError
-from fgl_flower.foundation.generator import resolve_device
 from fgl_flower.foundation.miniature import weights_dir
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from fgl_flower.device import resolve_device, resolve_precision
 from fgl_flower.errors import ModelError
 from fgl_flower.foundation.miniature import NAMES, weights_dir
 
@@ -164,33 +165,6 @@ class Generator:
             if isinstance(component, torch.nn.Module):
                 component.eval().requires_grad_(False)
         return cls(card, pipeline.to(target), target, precision)
-
-
-def resolve_device(device: str) -> "torch.device":
-    """Return the torch device of a device setting; 'auto' takes CUDA, then MPS, then the CPU."""
-    import torch
-
-    if device != "auto":
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def resolve_precision(precision: str, device: "torch.device") -> str:
-    """Return the precision of a setting; 'auto' takes bfloat16 where the hardware multiplies it, else float32.
-
-    On a CPU that means AVX512-BF16 or AMX: elsewhere bfloat16 is emulated and slower than float32.
-    """
-    import torch
-
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-    if device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
-        return "bfloat16"
-    return "float32"
 
 
 def _load_pipeline(card: GeneratorCard, dtype: "torch.dtype") -> Any:

@@ -1,36 +1,15 @@
-"""Which device and precision a loop runs on; accelerate does the placing, autocast and loss scaling."""
+"""accelerate, which places a loop on its device and does autocast and loss scaling."""
 
 import os
 
-import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from fgl_flower.config import ConfigError
-
-__all__ = ["accelerator_for", "resolve_device"]
+from fgl_flower.device import resolve_device
+from fgl_flower.errors import ConfigError
 
 _MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 _current: dict[tuple[str, str], Accelerator] = {}
-
-
-def resolve_device(device: str = "auto") -> torch.device:
-    """Return the device of that name; "auto" is the first of cuda, mps and cpu that this machine has.
-
-    Raises
-    ------
-    ConfigError
-        If this machine has no such device.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    found = torch.device(device)
-    missing = (found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count()) or (
-        found.type == "mps" and not torch.backends.mps.is_available()
-    )
-    if missing:
-        raise ConfigError(f"device = {device!r} is not on this machine: set device = 'auto'")
-    return found
 
 
 def accelerator_for(device: str = "auto", precision: str = "float32") -> Accelerator:

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from fgl_flower.learning.device import resolve_device
+from fgl_flower.device import resolve_device
 from fgl_flower.learning.images import Images, normalise
 
 __all__ = ["Evaluation", "evaluate", "predict"]

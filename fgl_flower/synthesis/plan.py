@@ -157,7 +157,8 @@ def settings_for(config: "RunConfig") -> SamplingSettings:
     ModelError
         If the generator is missing.
     """
-    from fgl_flower.foundation.generator import inspect, resolve_device, resolve_precision
+    from fgl_flower.device import resolve_device, resolve_precision
+    from fgl_flower.foundation.generator import inspect
 
     card = inspect(config.generator, config.generator_revision)
     return SamplingSettings.of(

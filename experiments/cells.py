@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
 from fgl_flower.errors import ConfigError, ModelError, reason
-from fgl_flower.runs import Run, read_run
+from fgl_flower.reading import Run, read_run
 
 Tell = Callable[[str, str, int, int], None]
 """(run, phase, done, total): how far a running cell is."""

@@ -13,7 +13,8 @@ from experiments.options import SetOption, load
 from experiments.terminal import console, progress_bars, quiet, run_table, told_in_a_sentence
 from fgl_flower.config import RunConfig, describe_keys
 from fgl_flower.errors import ConfigError
-from fgl_flower.runs import Run, default_name, read_run
+from fgl_flower.reading import Run, read_run
+from fgl_flower.runs import default_name
 
 # torch, Flower and matplotlib are imported inside the commands that need them, so that `fgl --help` answers at once.
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from experiments.table import Table
 from fgl_flower.files import write_text
+from fgl_flower.reading import Run
 from fgl_flower.report.intervals import Interval, interval, paired_difference
 from fgl_flower.report.table_page import Row
 from fgl_flower.report.words import human_bytes, human_seconds
-from fgl_flower.runs import Run
 
 FIGURES = (
     "accuracy",

@@ -32,15 +32,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-import psutil
 import tomli_w
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fgl_flower import environment
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError, reason
-from fgl_flower.files import plain, read_json, read_json_lines, write_bytes, write_json, write_text
+from fgl_flower.files import plain, write_bytes, write_json, write_text
+from fgl_flower.result import Result, partition_name
 
 if TYPE_CHECKING:
     import torch  # reading a run must not cost the seconds that importing torch takes
@@ -49,56 +48,6 @@ if TYPE_CHECKING:
 
 State = Literal["running", "finished", "failed"]
 Watch = Callable[[str, int, int], None]
-
-
-class Result(BaseModel):
-    """The figures of a finished run: the contents of `result.json`.
-
-    Accuracies are shares of the test split in [0, 1], None for a class or domain without test images. Bytes are those
-    of the messages as serialised; `per_client` figures are means over the clients, over the whole run.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    method: str
-    dataset: str
-    partition: str = Field(description="'iid', 'domain' or 'dirichlet-BETA'.")
-    seed: int
-    rounds: int = Field(ge=0)
-    clients: int = Field(ge=0)
-    accuracy: float = Field(ge=0, le=1)
-    accuracy_by_domain: dict[str, float | None] = {}
-    accuracy_by_class: dict[str, float | None] = {}
-    validation_accuracy: float | None = Field(None, ge=0, le=1)
-    synthetic_images: int = Field(0, ge=0)
-    bytes_up_per_client: float = Field(0, ge=0)
-    bytes_down_per_client: float = Field(0, ge=0)
-    bytes_once_per_client: float = Field(0, ge=0, description="One-time downloads of models a client needs.")
-    bytes_total: int = Field(0, ge=0, description="Every message both ways and the one-time downloads, all clients.")
-    seconds: dict[str, float] = Field({}, description="Wall time by phase; 'total' is the whole run.")
-    peak_memory_bytes: int = Field(0, ge=0, description="Largest resident size, child processes included.")
-    peak_device_memory_bytes: int | None = Field(None, description="Largest memory on the accelerator; None: not used.")
-    synthetic_digest: str = Field("", description="SHA-256 over the synthetic images in plan order; empty: none.")
-    models: list[dict[str, str]] = Field([], description="Each model's 'role', 'id' and 'revision'.")
-    quarantined: dict[str, str] = Field({}, description="Clients that were shut out, and why.")
-    engine: str = Field("", description="How the clients were run: inline, ray, or deployment.")
-    git: dict[str, Any] = {}
-    versions: dict[str, str] = {}
-
-    @classmethod
-    def of(cls, config: RunConfig, **measured: Any) -> Self:
-        """Return a result whose settings, git state and versions are filled in; `measured` gives the rest."""
-        settings: dict[str, Any] = {
-            "method": config.method,
-            "dataset": config.dataset,
-            "partition": partition_name(config),
-            "seed": config.seed,
-            "rounds": config.rounds,
-            "clients": config.clients,
-            "git": environment.git_state(),
-            "versions": environment.versions(),
-        }
-        return cls(**{**settings, **measured})
 
 
 @dataclass(frozen=True)
@@ -277,77 +226,6 @@ class RunFolder:
         before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         value = {**before, **more, "state": state, "process": os.getpid(), "seconds": time.monotonic() - self._started}
         write_json(file, value)
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run folder as read back. What the run did not leave is empty or None."""
-
-    path: Path
-    config: RunConfig
-    state: State
-    reason: str
-    command: str
-    environment: dict[str, Any]
-    events: list[dict[str, Any]]
-    result: Result | None
-    partition: dict[str, Any] | None
-    confusion: dict[str, Any] | None
-    breakdown: dict[str, Any] | None
-    samples: list[dict[str, Any]]
-    ledger: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.path.name
-
-
-def read_run(path: str | Path) -> Run:
-    """Return what a run folder holds.
-
-    A run that is marked running but whose process is gone is read as failed.
-
-    Raises
-    ------
-    ConfigError
-        If `path` is no run folder, or one of its files is damaged.
-    """
-    path = Path(path).expanduser().resolve()
-    if not (path / "config.toml").is_file() or not (path / "status.json").is_file():
-        raise ConfigError(f"{path} is not a run folder: it has no config.toml and status.json")
-    try:
-        status = read_json(path / "status.json", {})
-        state, why = status["state"], status.get("reason", "")
-        if state == "running" and not psutil.pid_exists(int(status["process"])):
-            state, why = "failed", "its process ended without a word (killed, or out of memory)"
-        return Run(
-            path=path,
-            config=RunConfig.load(path / "config.toml"),
-            state=state,
-            reason=why,
-            command=status.get("command", ""),
-            environment=read_json(path / "environment.json", {}),
-            events=read_json_lines(path / "metrics.jsonl"),
-            result=read_result(path) if (path / "result.json").exists() else None,
-            partition=read_json(path / "partition.json", None),
-            confusion=read_json(path / "confusion.json", None),
-            breakdown=read_json(path / "breakdown.json", None),
-            samples=read_json(path / "samples.json", []),
-            ledger=read_json(path / "ledger.json", {}),
-        )
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValidationError) as error:
-        raise ConfigError(f"the run folder {path} is damaged: {error}") from None
-
-
-def read_result(path: str | Path) -> Result:
-    """Return the result of the run folder `path`."""
-    return Result.model_validate_json((Path(path) / "result.json").read_text(encoding="utf-8"))
-
-
-def partition_name(config: RunConfig) -> str:
-    """Return 'iid', 'domain' or 'dirichlet-BETA'."""
-    return f"dirichlet-{config.beta:g}" if config.partition == "dirichlet" else config.partition
 
 
 def default_name(config: RunConfig) -> str:

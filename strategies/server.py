@@ -22,7 +22,8 @@ from fgl_flower.learning.images import Images, decode
 from fgl_flower.learning.models import build_model
 from fgl_flower.learning.training import Epoch, train
 from fgl_flower.ledger import Ledger
-from fgl_flower.runs import Result, RunFolder, Sample
+from fgl_flower.result import Result
+from fgl_flower.runs import RunFolder, Sample
 from strategies.gate import MODEL_MESSAGE, Gate
 from strategies.guarded_grid import GuardedGrid
 

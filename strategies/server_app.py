@@ -8,7 +8,8 @@ from flwr.serverapp import Grid, ServerApp
 from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
 from fgl_flower.ledger import Ledger
 from fgl_flower.preflight import preflight
-from fgl_flower.runs import Result, RunFolder
+from fgl_flower.result import Result
+from fgl_flower.runs import RunFolder
 from strategies.centralised import centralised
 from strategies.federated import STRATEGIES
 from strategies.local import local

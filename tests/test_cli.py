@@ -10,7 +10,8 @@ import pytest
 from experiments import cli, runner
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import RunError
-from fgl_flower.runs import RunFolder, read_run
+from fgl_flower.reading import read_run
+from fgl_flower.runs import RunFolder
 from tests.made_runs import made_run
 
 SMALL = {

@@ -23,7 +23,7 @@ from fgl_flower.ledger import object_bytes
 from fgl_flower.limits import Limits
 from fgl_flower.payload import PromptPayload, Rejection, decode, encode
 from fgl_flower.preflight import preflight
-from fgl_flower.runs import read_run
+from fgl_flower.reading import read_run
 from strategies.planning import limits_for, plan_for
 from tests.test_strategies import served
 

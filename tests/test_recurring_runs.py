@@ -14,7 +14,8 @@ from clients.client_app import app as client_app
 from fgl_flower.config import RunConfig
 from fgl_flower.data.folders import DOMAINNET_DOMAINS
 from fgl_flower.payload import Prompt, PromptPayload, Unchanged, encode
-from fgl_flower.runs import Run, RunFolder, read_run
+from fgl_flower.reading import Run, read_run
+from fgl_flower.runs import RunFolder
 from fgl_flower.simulation import InlineGrid
 from strategies.server_app import serve
 from tests.test_recurring_prompts import put

@@ -18,7 +18,9 @@ from safetensors.torch import load_file
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
 from fgl_flower.files import read_json_lines, write_bytes
-from fgl_flower.runs import Result, RunFolder, Sample, read_run
+from fgl_flower.reading import read_run
+from fgl_flower.result import Result
+from fgl_flower.runs import RunFolder, Sample
 
 REQUIRED = {
     *("method", "dataset", "partition", "seed", "rounds", "clients", "accuracy", "accuracy_by_domain"),

@@ -19,7 +19,8 @@ from fgl_flower.data.sources import load_source
 from fgl_flower.errors import RunError
 from fgl_flower.ledger import Ledger
 from fgl_flower.payload import Prompt, PromptPayload, encode
-from fgl_flower.runs import Run, RunFolder, read_run
+from fgl_flower.reading import Run, read_run
+from fgl_flower.runs import RunFolder
 from fgl_flower.simulation import InlineGrid
 from strategies.federated import STRATEGIES
 from strategies.fgl import FGL

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import STORE_EVERYTH
 from experiments.runner import run
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
-from fgl_flower.runs import Run, read_run
+from fgl_flower.reading import Run, read_run
 
 SMALL = {
     "method": "fgl",

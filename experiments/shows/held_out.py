@@ -13,7 +13,7 @@ from experiments.shows.many_runs import accuracy, bytes_up, keys, options, table
 from experiments.terminal import quiet
 from fgl_flower.config import RunConfig
 from fgl_flower.data.world import HELD_OUT_CLASSES, HELD_OUT_STYLE
-from fgl_flower.runs import Run
+from fgl_flower.reading import Run
 
 SAID: dict[str, dict[str, Any]] = {
     "words": {"prompt-level": "class-style"},

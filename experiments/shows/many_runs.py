@@ -11,8 +11,8 @@ from experiments.cli import find_finished
 from experiments.options import overrides
 from experiments.terminal import console, progress_bars
 from fgl_flower.config import RunConfig
+from fgl_flower.reading import Run, read_run
 from fgl_flower.report.intervals import Interval, interval
-from fgl_flower.runs import Run, read_run
 
 
 def options(show: str, about: str | None) -> argparse.ArgumentParser:

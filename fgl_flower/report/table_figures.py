@@ -9,7 +9,7 @@ from fgl_flower.report import sections
 from fgl_flower.report.intervals import Interval, interval, paired_difference
 from fgl_flower.report.table_rows import Column, Row, columns_of, methods_of
 from fgl_flower.report.words import human_bytes, human_seconds, seeds_text
-from fgl_flower.runs import Result
+from fgl_flower.result import Result
 
 BYTES = {
     "up_per_client": "up per client",

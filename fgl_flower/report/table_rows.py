@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fgl_flower.runs import Result, Run
+from fgl_flower.reading import Run
+from fgl_flower.result import Result
 
 
 @dataclass(frozen=True)

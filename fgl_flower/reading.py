@@ -1,0 +1,81 @@
+"""A run folder as read back, finished or not; what it holds is told in `fgl_flower.runs`."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from pydantic import ValidationError
+
+from fgl_flower.config import RunConfig
+from fgl_flower.errors import ConfigError
+from fgl_flower.files import read_json, read_json_lines
+from fgl_flower.result import Result
+from fgl_flower.runs import State
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder as read back. What the run did not leave is empty or None."""
+
+    path: Path
+    config: RunConfig
+    state: State
+    reason: str
+    command: str
+    environment: dict[str, Any]
+    events: list[dict[str, Any]]
+    result: Result | None
+    partition: dict[str, Any] | None
+    confusion: dict[str, Any] | None
+    breakdown: dict[str, Any] | None
+    samples: list[dict[str, Any]]
+    ledger: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+
+def read_run(path: str | Path) -> Run:
+    """Return what a run folder holds.
+
+    A run that is marked running but whose process is gone is read as failed.
+
+    Raises
+    ------
+    ConfigError
+        If `path` is no run folder, or one of its files is damaged.
+    """
+    path = Path(path).expanduser().resolve()
+    if not (path / "config.toml").is_file() or not (path / "status.json").is_file():
+        raise ConfigError(f"{path} is not a run folder: it has no config.toml and status.json")
+    try:
+        status = read_json(path / "status.json", {})
+        state, why = status["state"], status.get("reason", "")
+        if state == "running" and not psutil.pid_exists(int(status["process"])):
+            state, why = "failed", "its process ended without a word (killed, or out of memory)"
+        return Run(
+            path=path,
+            config=RunConfig.load(path / "config.toml"),
+            state=state,
+            reason=why,
+            command=status.get("command", ""),
+            environment=read_json(path / "environment.json", {}),
+            events=read_json_lines(path / "metrics.jsonl"),
+            result=read_result(path) if (path / "result.json").exists() else None,
+            partition=read_json(path / "partition.json", None),
+            confusion=read_json(path / "confusion.json", None),
+            breakdown=read_json(path / "breakdown.json", None),
+            samples=read_json(path / "samples.json", []),
+            ledger=read_json(path / "ledger.json", {}),
+        )
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValidationError) as error:
+        raise ConfigError(f"the run folder {path} is damaged: {error}") from None
+
+
+def read_result(path: str | Path) -> Result:
+    """Return the result of the run folder `path`."""
+    return Result.model_validate_json((Path(path) / "result.json").read_text(encoding="utf-8"))

@@ -1,0 +1,63 @@
+"""The figures of a run: what `result.json` holds."""
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fgl_flower import environment
+from fgl_flower.config import RunConfig
+
+
+class Result(BaseModel):
+    """The figures of a finished run: the contents of `result.json`.
+
+    Accuracies are shares of the test split in [0, 1], None for a class or domain without test images. Bytes are those
+    of the messages as serialised; `per_client` figures are means over the clients, over the whole run.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    method: str
+    dataset: str
+    partition: str = Field(description="'iid', 'domain' or 'dirichlet-BETA'.")
+    seed: int
+    rounds: int = Field(ge=0)
+    clients: int = Field(ge=0)
+    accuracy: float = Field(ge=0, le=1)
+    accuracy_by_domain: dict[str, float | None] = {}
+    accuracy_by_class: dict[str, float | None] = {}
+    validation_accuracy: float | None = Field(None, ge=0, le=1)
+    synthetic_images: int = Field(0, ge=0)
+    bytes_up_per_client: float = Field(0, ge=0)
+    bytes_down_per_client: float = Field(0, ge=0)
+    bytes_once_per_client: float = Field(0, ge=0, description="One-time downloads of models a client needs.")
+    bytes_total: int = Field(0, ge=0, description="Every message both ways and the one-time downloads, all clients.")
+    seconds: dict[str, float] = Field({}, description="Wall time by phase; 'total' is the whole run.")
+    peak_memory_bytes: int = Field(0, ge=0, description="Largest resident size, child processes included.")
+    peak_device_memory_bytes: int | None = Field(None, description="Largest memory on the accelerator; None: not used.")
+    synthetic_digest: str = Field("", description="SHA-256 over the synthetic images in plan order; empty: none.")
+    models: list[dict[str, str]] = Field([], description="Each model's 'role', 'id' and 'revision'.")
+    quarantined: dict[str, str] = Field({}, description="Clients that were shut out, and why.")
+    engine: str = Field("", description="How the clients were run: inline, ray, or deployment.")
+    git: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, config: RunConfig, **measured: Any) -> Self:
+        """Return a result whose settings, git state and versions are filled in; `measured` gives the rest."""
+        settings: dict[str, Any] = {
+            "method": config.method,
+            "dataset": config.dataset,
+            "partition": partition_name(config),
+            "seed": config.seed,
+            "rounds": config.rounds,
+            "clients": config.clients,
+            "git": environment.git_state(),
+            "versions": environment.versions(),
+        }
+        return cls(**{**settings, **measured})
+
+
+def partition_name(config: RunConfig) -> str:
+    """Return 'iid', 'domain' or 'dirichlet-BETA'."""
+    return f"dirichlet-{config.beta:g}" if config.partition == "dirichlet" else config.partition

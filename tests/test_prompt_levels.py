@@ -25,7 +25,7 @@ from fgl_flower.payload import PromptPayload, Rejection, decode, encode
 from fgl_flower.preflight import preflight
 from fgl_flower.reading import read_run
 from strategies.planning import limits_for, plan_for
-from tests.test_strategies import served
+from tests.whole_runs import served
 
 SMALL: dict[str, Any] = {
     "private_images": 120,

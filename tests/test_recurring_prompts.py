@@ -30,8 +30,9 @@ from strategies.fgl import FGL, Schedule
 from strategies.gate import Gate
 from strategies.guarded_grid import GuardedGrid
 from strategies.server_app import serve
-from tests.test_strategies import filled, small, toy_app
+from tests.test_strategies import filled, toy_app
 from tests.tiny_models import save_text_to_image
+from tests.whole_runs import small
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from fgl_flower.runs import RunFolder
 from fgl_flower.simulation import InlineGrid
 from strategies.server_app import serve
 from tests.test_recurring_prompts import put
-from tests.test_strategies import small
 from tests.tiny_models import save_text_to_image
+from tests.whole_runs import small
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,34 @@
+"""Small runs from a configuration to a finished folder, for tests of what they leave."""
+
+from pathlib import Path
+from typing import Any
+
+from clients.client_app import app as client_app
+from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
+from fgl_flower.runs import RunFolder
+from fgl_flower.simulation import InlineGrid
+from strategies.server_app import serve
+
+
+def small(tmp_path: Path, method: str, generator: str, **changes: Any) -> RunConfig:
+    values: dict[str, Any] = {
+        "method": method,
+        "rounds": 0 if method in {"fgl", "mixed", *METHODS_WITHOUT_CLIENTS} else 2,
+        "runs_dir": str(tmp_path),
+        "private_images": 120,
+        "validation_images": 60,
+        "test_images": 60,
+        "clients": 3,
+        "local_epochs": 1,
+        "server_epochs": 1,
+        "images_per_class": 6,
+        "generator": generator,
+        "device": "cpu",
+    }
+    return RunConfig(**{**values, **changes})
+
+
+def served(config: RunConfig) -> Path:
+    with RunFolder.create(config) as folder:
+        serve(InlineGrid(client_app, config.clients, config.to_flat()), config, folder)
+    return folder.path

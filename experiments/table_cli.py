@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,7 +67,7 @@ def table(
             failed = _run(read, chosen, cells, jobs or os.cpu_count() or 1, runs_dir)
         except KeyboardInterrupt:
             errors.print("fgl: interrupted; the same command goes on where it stopped", style="red")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+            sys.exit(EXIT_INTERRUPTED)
         command = shlex.join(["fgl", "table", str(file), *(part for text in set_ or [] for part in ("--set", text))])
         report = _report(read, cells, runs_dir, command)
         folder = runs_dir / read.name

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flwr.app import ArrayRecord
 
+from fgl_flower.foundation.captioner import captioner_revision
 from fgl_flower.foundation.downloads import client_models
 from fgl_flower.learning.images import Images, decode
 from fgl_flower.payload import PromptPayload
@@ -125,12 +126,14 @@ class Synthesis:
                 "images_per_second": report.images_per_second,
             }
         )
+        models = [{"role": "generator", "id": plan.settings.generator, "revision": plan.settings.revision}]
+        if config.prompt_level in {"instance", "embeddings"}:
+            revision = captioner_revision(config.captioner, config.captioner_revision)
+            models.append({"role": "captioner", "id": config.captioner, "revision": revision})
         server.extra |= {
             "synthetic_images": len(plan),
             "synthetic_digest": store.digest(plan),
-            "models": [
-                {"role": "generator", "id": plan.settings.generator, "revision": plan.settings.revision},
-            ],
+            "models": models,
         }
         return store.images(plan, config.image_size, server.source.classes, server.source.domains)
 

@@ -182,6 +182,11 @@ def test_downloads_and_prompts_are_in_the_result(tmp_path: Path) -> None:
     assert found.result.bytes_once_per_client == sum(client_models(config).values())
     assert found.result.synthetic_images == 20
     assert found.result.bytes_total > 2 * found.result.bytes_once_per_client
+    assert [(model["role"], model["id"]) for model in found.result.models] == [
+        ("generator", config.generator),
+        ("captioner", "miniature"),
+    ]
+    assert all(model["revision"].startswith("sha256:") for model in found.result.models)
 
 
 def test_only_the_listed_names_are_learned_and_words_are_shared() -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from fgl_flower.device import resolve_device
 from fgl_flower.errors import ModelError
+from fgl_flower.foundation.digests import digest
 from fgl_flower.foundation.miniature import weights_dir
 
 if TYPE_CHECKING:
@@ -61,6 +62,16 @@ def captioner_folder(model_id: str, revision: str = "", *, download: bool = True
             f"no captioner {model_id!r}: neither a folder, nor cached, nor to be had from the hub"
         ) from error
     raise ModelError(f"the captioner {model_id!r} is not cached")
+
+
+def captioner_revision(model_id: str, revision: str = "") -> str:
+    """Return the commit of a captioner of the hub, or a hash of a folder's files; empty if this machine has none."""
+    try:
+        folder = captioner_folder(model_id, revision, download=False)
+    except ModelError:
+        return ""  # clients have it, this server need not
+    local = model_id == "miniature" or Path(model_id).expanduser().is_dir()
+    return digest((folder,)) if local else folder.name
 
 
 class Captioner:

@@ -1,7 +1,6 @@
 """Any diffusers text-to-image pipeline, by hub id or folder, with the identity the synthetic store files it under."""
 
 import contextlib
-import hashlib
 import json
 import warnings
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fgl_flower.device import resolve_device, resolve_precision
 from fgl_flower.errors import ModelError
+from fgl_flower.foundation.digests import digest
 from fgl_flower.foundation.miniature import NAMES, weights_dir
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def inspect(model_id: str, revision: str = "") -> GeneratorCard:
     scheduler = _component_config(folders, "scheduler", "scheduler_config.json")
     return GeneratorCard(
         id=name,
-        revision=commit or _digest(folders),
+        revision=commit or digest(folders),
         pipeline=index["_class_name"],
         scheduler=scheduler.get("_class_name", ""),
         steps=int(own.get("steps", DEFAULT_STEPS)),
@@ -226,15 +226,3 @@ def _default_size(folders: tuple[Path, ...]) -> int:
     blocks = _component_config(folders, "vae").get("block_out_channels", ())
     side = denoiser.get("sample_size", 64)
     return int(side if isinstance(side, int) else side[0]) * 2 ** max(len(blocks) - 1, 0)
-
-
-def _digest(folders: tuple[Path, ...]) -> str:
-    """Return a hash over names and bytes of the files that decide what a folder's pipeline draws."""
-    total = hashlib.sha256()
-    for folder in folders:
-        paths = (p for p in folder.rglob("*") if p.suffix in {".json", ".safetensors", ".txt"} and p.name != "fgl.json")
-        for path in sorted(paths):
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            total.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
-    return f"sha256:{total.hexdigest()[:32]}"

@@ -40,6 +40,7 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; }
 .tile .label { color: var(--soft); font-size: 13px; margin-top: 2px; }
 .two { display: grid; grid-template-columns: 1fr 1fr; gap: 14px; align-items: start; }
 .many { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr)); gap: 14px; }
+.many.wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 620px), 1fr)); }
 .stack > * + * { margin-top: 14px; }
 .below { margin-top: 14px; }
 .last { margin: 0; }

@@ -45,7 +45,7 @@ sides. Coloured where the 95&nbsp;% interval leaves out zero.</p>
 <h2 id="cost">Cost</h2>
 <p class="note">Means over seeds. Bytes are those of the messages as serialised; images are those the server drew.
 {{ others_work }}</p>
-<div class="many">{% for column in columns %}<div class="card">
+<div class="many wide">{% for column in columns %}<div class="card">
 {% if column.title %}<h3>{{ column.title }}</h3>{% endif %}
 <div class="scroll figures dense"><table>
 <thead><tr><th>{{ axes[0] }}</th><th>up per client</th><th>total bytes</th><th>time</th><th>images</th></tr></thead>

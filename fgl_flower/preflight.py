@@ -69,5 +69,5 @@ def _check_ray(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:
         raise ConfigError(
-            f"ray-address = {address!r}: nobody answers there ({error}); is the cluster running?"
+            f"ray-address (or RAY_ADDRESS) = {address!r}: nobody answers there ({error}); is the cluster running?"
         ) from None

@@ -204,6 +204,22 @@ def test_parts_and_costs_are_means_over_seeds() -> None:
     assert table(text, "ledger")[1] == ["FGL", "2 kB", "0 B", "0 B", "20 kB", "0 B", "5.0 s", "2.0 s"]
 
 
+@pytest.mark.parametrize(
+    ("event", "marked"),
+    [
+        ({"event": "synthesis", "reused": 5, "drawn": 1}, True),
+        ({"event": "synthesis", "reused": 0, "drawn": 6}, False),
+        ({"event": "one-shot-model", "reused": "digest"}, True),
+    ],
+)
+def test_a_time_that_lacks_what_an_earlier_run_made_is_marked(event: dict[str, object], marked: bool) -> None:
+    run = dataclasses.replace(run_of(0, seconds={"total": 2.0}), events=[event])
+    text = render_table_page(report(Row(("FGL", "a"), {0: run}, {}, {})))
+    assert table(text, "cost")[1][3] == ("2.0 s *" if marked else "2.0 s")
+    assert table(text, "ledger")[1][-1] == ("2.0 s *" if marked else "2.0 s")
+    assert ("A time with * is of runs" in text) == marked
+
+
 def test_the_tuned_values_stand_beside_their_grid() -> None:
     text = render_table_page(
         report(

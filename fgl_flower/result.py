@@ -8,6 +8,16 @@ from fgl_flower import environment
 from fgl_flower.config import RunConfig
 
 
+class Failure(BaseModel):
+    """What one client failed at, and when: an error reply, or none in time."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    client: str = Field(description="The client's partition, or 'node ID' where it never told it.")
+    reason: str
+    rounds: list[int] = Field(description="Server rounds in which it failed for this reason; 0: before the first.")
+
+
 class Result(BaseModel):
     """The figures of a finished run: the contents of `result.json`.
 
@@ -38,6 +48,11 @@ class Result(BaseModel):
     synthetic_digest: str = Field("", description="SHA-256 over the synthetic images in plan order; empty: none.")
     models: list[dict[str, str]] = Field([], description="Each model's 'role', 'id' and 'revision'.")
     quarantined: dict[str, str] = Field({}, description="Clients that were shut out, and why.")
+    failures: list[Failure] = Field([], description="Clients that did not take part in a round, by reason.")
+    skipped: dict[str, int] = Field(
+        {}, description="Unreadable images left out, by owner: 'validation', 'test', 'private' or a client."
+    )
+    warnings: list[str] = Field([], description="What a reader of the figures must know, a sentence each.")
     engine: str = Field("", description="How the clients were run: inline, ray, or deployment.")
     git: dict[str, Any] = {}
     versions: dict[str, str] = {}

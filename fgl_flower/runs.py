@@ -83,13 +83,15 @@ class RunFolder:
     >>> with RunFolder.create(config) as folder:
     ...     folder.save_partition(counts, classes)
     ...     folder.log({"event": "round", "round": 1, "validation_accuracy": 0.5, "bytes_total": 1200})
-    ...     folder.finish(Result.of(config, accuracy=0.5), model.state_dict())
+    ...     folder.save_model(model.state_dict())
+    ...     folder.finish(Result.of(config, accuracy=0.5))
     """
 
     def __init__(self, path: Path, *, engine: str = "", watch: Watch | None = None) -> None:
         self.path = path
         self.engine = engine
         self._watch = watch
+        self.warnings: list[str] = []
         self._board: Board | None = None
         self._started = time.monotonic()
 
@@ -152,6 +154,12 @@ class RunFolder:
         if self._board is not None:
             self._board.event(event)
 
+    def warn(self, sentence: str) -> None:
+        """Log what a reader of the figures must know; it ends in the result, the report and on the terminal."""
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
+            self.log({"event": "warning", "text": sentence})
+
     def progress(self, phase: str, done: int, total: int) -> None:
         """Tell whoever watches how far a phase is: ``("synthesis", 128, 2400)``, ``("rounds", 3, 30)``."""
         if self._watch is not None:
@@ -198,19 +206,19 @@ class RunFolder:
         """Keep what the ledger counted (`Ledger.to_dict()`)."""
         write_json(self.path / "ledger.json", ledger)
 
-    def finish(self, result: Result, model_state: "Mapping[str, torch.Tensor] | None" = None) -> None:
-        """Write the model, the result and the report, and mark the run finished. Call it once, last."""
-        if model_state is not None:
-            from safetensors.torch import save
+    def save_model(self, state: "Mapping[str, torch.Tensor]") -> None:
+        """Write the model's tensors; called as soon as they are trained, before anything else that may fail."""
+        from safetensors.torch import save
 
-            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model_state.items()}
-            write_bytes(self.path / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        write_bytes(self.path / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+
+    def finish(self, result: Result) -> None:
+        """Write the result and the report, and mark the run finished. Call it once, last."""
+        result = result.model_copy(update={"engine": self.engine, "warnings": self.warnings})
         if self._board is not None:
             self._board.result(result)
-        write_text(
-            self.path / "result.json",
-            result.model_copy(update={"engine": self.engine}).model_dump_json(indent=2) + "\n",
-        )
+        write_text(self.path / "result.json", result.model_dump_json(indent=2) + "\n")
         self._mark("finished")
         from fgl_flower.report.page import write_report  # the report reads run folders, so it stands above this module
 

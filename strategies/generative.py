@@ -28,7 +28,9 @@ def fgl(server: Server) -> Sequence[ArrayRecord]:
 
 def mixed(server: Server) -> Sequence[ArrayRecord]:
     """Return one model, trained on the clients' images and the synthetic ones together: a control, no federation."""
-    return _run(server, Synthesis(server, beside=decode(server.source.private, server.config.image_size)))
+    beside = decode(server.source.private, server.config.image_size)
+    server.skipped["private"] = beside.skipped
+    return _run(server, Synthesis(server, beside=beside))
 
 
 def _run(server: Server, synthesis: "Synthesis") -> Sequence[ArrayRecord]:

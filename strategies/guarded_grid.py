@@ -13,6 +13,7 @@ from flwr.supercore.run import Run
 from fgl_flower.errors import RunError
 from fgl_flower.ledger import Direction, Ledger, message_bytes
 from fgl_flower.payload import Rejection
+from fgl_flower.result import Failure
 from strategies.gate import Gate
 
 Log = Callable[[dict[str, Any]], None]
@@ -38,6 +39,10 @@ class GuardedGrid(Grid):
     ----------
     quarantined : dict of str to str
         Refused clients and why.
+    failures : list of Failure
+        Clients that gave an error or no reply in time, by reason.
+    skipped : dict of str to int
+        Unreadable images that clients left out, by "client N".
     partitions : dict of int to int
         Which partition each node holds, as far as it has said.
     metered : bool
@@ -55,6 +60,8 @@ class GuardedGrid(Grid):
         self.ledger = ledger
         self.log = log
         self.quarantined: dict[str, str] = {}
+        self.failures: list[Failure] = []
+        self.skipped: dict[str, int] = {}
         self.partitions: dict[int, int] = {}
         self.metered = True
         self._holders: dict[int, int] = {}  # partition -> node

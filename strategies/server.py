@@ -48,8 +48,10 @@ class Server:
         The way to the clients that strategies get.
     initial : ArrayRecord
         The global model before any training; it depends on the seed alone.
-    validation : Images
-        Belongs to nobody; the only images on which anything is selected.
+    validation, test : Images
+        Belong to nobody; anything is selected on validation alone, and test is looked at once.
+    skipped : dict of str to tuple of str
+        Unreadable images of this server, by split: a sentence each that names the file.
     class_counts : dict of int to dict of str to int
         Images of each class that clients claim to hold, by partition; filled by a method whose clients tell.
     extra : dict
@@ -71,7 +73,10 @@ class Server:
             max_examples=config.max_client_examples,
         )
         self.grid = GuardedGrid(grid, gate, self.ledger, folder.log)
+        # Both splits now: what cannot be read is known before anything is spent.
         self.validation = decode(self.source.validation, config.image_size)
+        self.test = decode(self.source.test, config.image_size)
+        self.skipped = {"validation": self.validation.skipped, "test": self.test.skipped}
         self.validation_accuracy: float | None = None
         self.samples: list[Sample] = []
         self.class_counts: dict[int, dict[str, int]] = {}
@@ -187,8 +192,11 @@ class Server:
     def finish(self, models: Sequence[ArrayRecord]) -> Result:
         """Test the final model, once, and return the run's result; of several models, one a client, the mean."""
         source, config = self.source, self.config
+        if len(models) == 1:
+            load_arrays(self.model, models[0])
+            self.folder.save_model(self.model.state_dict())
         with self.ledger.phase("test"):
-            found = self._evaluate(models, decode(source.test, config.image_size))
+            found = self._evaluate(models, self.test)
         self.folder.save_confusion(found.confusion, source.classes)
         if source.domains:
             self.folder.save_breakdown(found.right, found.total, source.classes, source.domains)
@@ -201,6 +209,8 @@ class Server:
             "accuracy_by_domain": dict(zip(source.domains, found.by_domain, strict=True)),
             "validation_accuracy": self.validation_accuracy,
             "quarantined": self.grid.quarantined,
+            "failures": self.grid.failures,
+            "skipped": {who: len(names) for who, names in self.skipped.items() if names} | self.grid.skipped,
         }
         return Result.of(config, **{**measured, **self.extra})
 

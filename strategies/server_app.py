@@ -86,5 +86,5 @@ def serve(grid: Grid, config: RunConfig, folder: RunFolder) -> Result:
         result = server.finish(METHODS[config.method](server))
     result = result.model_copy(update=ledger.result_fields())
     folder.save_ledger(ledger.to_dict())
-    folder.finish(result, server.model.state_dict() if config.method != "local" else None)
+    folder.finish(result)
     return result

@@ -41,7 +41,8 @@ def test_a_finished_run_reads_back_as_it_was_written(tmp_path: Path) -> None:
         folder.save_confusion(np.array([[5, 1], [0, 6]]), ["star", "ring"])
         folder.save_samples([Sample(np.full((4, 4, 3), 7, np.uint8), "synthetic", "star", "sketch", "a sketch", "1")])
         folder.save_ledger({"bytes": np.int64(9)})
-        folder.finish(Result.of(asked, accuracy=0.25), {"w": torch.arange(3.0)})
+        folder.save_model({"w": torch.arange(3.0)})
+        folder.finish(Result.of(asked, accuracy=0.25))
     run = read_run(folder.path)
     assert run.config == asked
     assert (run.state, run.command, run.name) == ("finished", "fgl run x.toml", "one")

@@ -33,11 +33,14 @@ class Images:
         (N,) int64, class of each image.
     domains : torch.Tensor
         (N,) int64, style of each image; -1 where it is unknown.
+    skipped : tuple of str
+        Images of the data set that could not be read and are left out: a sentence each that names the file.
     """
 
     pixels: torch.Tensor
     labels: torch.Tensor
     domains: torch.Tensor
+    skipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.pixels)
@@ -69,7 +72,8 @@ class Images:
     @classmethod
     def concat(cls, parts: Sequence[Self]) -> Self:
         """Return the images of all parts in order; parts share one size and there is at least one."""
-        return cls(*(torch.cat([getattr(p, f) for p in parts]) for f in ("pixels", "labels", "domains")))
+        pixels, labels, domains = (torch.cat([getattr(p, f) for p in parts]) for f in ("pixels", "labels", "domains"))
+        return cls(pixels, labels, domains, tuple(sentence for p in parts for sentence in p.skipped))
 
     def subset(self, index: torch.Tensor | Sequence[int]) -> "Images":
         """Return a copy of the images at these positions, (n,) int64."""

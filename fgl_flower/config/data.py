@@ -1,0 +1,29 @@
+"""The data set and how its private split is divided among the clients."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from fgl_flower.config.part import Seeded
+from fgl_flower.extension_points import DATASET, PARTITION
+
+
+class DataConfig(Seeded):
+    """A part of `RunConfig`; the descriptions of the fields give unit and range."""
+
+    dataset: Annotated[str, DATASET] = Field(
+        "world",
+        min_length=1,
+        description="'world', 'hub:ID', 'folder:PATH', 'domainnet:PATH' or 'imagenet-SUBSET:PATH'.",
+    )
+    image_size: int = Field(32, ge=16, le=1024, description="Side of the learner's square input, in pixels.")
+    private_images: int = Field(
+        2100, ge=1, description="Built-in world: images of the private split, over all clients."
+    )
+    validation_images: int = Field(600, ge=1, description="Built-in world: images of the validation split.")
+    test_images: int = Field(1800, ge=1, description="Built-in world: images of the test split.")
+    clients: int = Field(5, ge=1, le=100_000, description="Number of clients.")
+    partition: Annotated[str, PARTITION] = Field(
+        "dirichlet", description="How the private split is divided: iid, Dirichlet over labels, or one style a client."
+    )
+    beta: float = Field(0.5, gt=0, description="Dirichlet concentration: smaller is more skewed.")

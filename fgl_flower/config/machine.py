@@ -1,0 +1,27 @@
+"""Devices, engines and time limits."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from fgl_flower.config.part import Part
+
+
+class MachineConfig(Part):
+    """A part of `RunConfig`; the descriptions of the fields give unit and range."""
+
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="Device: auto, cpu, mps, cuda or cuda:N."
+    )
+    synthesis_batch_size: int = Field(0, ge=0, description="Images drawn at once; 0: chosen from free memory.")
+    synthesis_engine: Literal["local", "ray"] = Field(
+        "local", description="Where images are drawn: this process or Ray actors."
+    )
+    synthesis_actors: int = Field(1, ge=1, description="Ray engine: number of actors.")
+    ray_address: str = Field(
+        "", description="Ray engine: address of a running cluster; empty: RAY_ADDRESS, else this machine."
+    )
+    node_timeout: float = Field(
+        120.0, gt=0, description="Seconds to wait for the expected clients before the first round."
+    )
+    round_timeout: float = Field(3600.0, gt=0, description="Seconds to wait for the clients' replies in a round.")

@@ -1,0 +1,44 @@
+"""What every part of a configuration has in common."""
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["Part", "Seeded", "kebab"]
+
+
+def kebab(name: str) -> str:
+    """Return a field's name as it is spelled in a file."""
+    return name.replace("_", "-")
+
+
+class Part(BaseModel):
+    """Some keys of a configuration, immutable and hashable: functions take the part that they need, caches are keyed by it."""
+
+    model_config = ConfigDict(alias_generator=kebab, populate_by_name=True, extra="forbid", frozen=True, strict=True)
+
+    @property
+    def digest(self) -> str:
+        """Return 32 hexadecimal digits that two parts share exactly if all their keys are equal."""
+        text = json.dumps(self.model_dump(by_alias=True), sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_floats(cls, data: Any) -> Any:
+        """TOML and Flower write `1` where `1.0` is meant: accept whole numbers for float fields (never bool)."""
+        if isinstance(data, dict):
+            floats = {kebab(n) for n, f in cls.model_fields.items() if f.annotation is float}
+            data = {
+                k: float(v) if kebab(k) in floats and isinstance(v, int) and not isinstance(v, bool) else v
+                for k, v in data.items()
+            }
+        return data
+
+
+class Seeded(Part):
+    """A part whose meaning depends on the run's seed."""
+
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of partition, initialisation, synthesis and training.")

@@ -1,0 +1,71 @@
+"""What clients send in a prompt round, and how the image budget is spent on it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fgl_flower.config.part import Seeded
+from fgl_flower.extension_points import BUDGET_RULE, CAPTIONER, PROMPT_LEVEL
+
+
+class PromptConfig(Seeded):
+    """A part of `RunConfig`; the descriptions of the fields give unit and range."""
+
+    prompt_every: int = Field(
+        0,
+        ge=0,
+        description="Federated rounds after which clients are asked for prompts again; 0: they are asked once.",
+    )
+    prompt_level: Annotated[str, PROMPT_LEVEL] = Field(
+        "class-style",
+        description="What a client sends: nothing, a prompt a class, one a class and style, a caption an image, mean "
+        "embeddings of captions, or learned tokens.",
+    )
+    prompt_template: str = Field(
+        "a {style} of a {class}",
+        min_length=1,
+        max_length=200,
+        description="Prompt of the class-style level; {class} and {style} are filled in.",
+    )
+    class_template: str = Field(
+        "{class}",
+        min_length=1,
+        max_length=200,
+        description="Prompt of the names and class levels; {class} is filled in.",
+    )
+    captioner: Annotated[str, CAPTIONER] = Field(
+        "miniature",
+        min_length=1,
+        description="Image-to-text model of the instance and embeddings levels: hub id, local path, or 'miniature'.",
+    )
+    captioner_revision: str = Field("", description="Hub revision of the captioner; empty: the default branch.")
+    instance_template: str = Field(
+        "{class}, {caption}, {style}",
+        min_length=1,
+        max_length=200,
+        description="Prompt of the instance and embeddings levels; {class}, {caption} and {style} are filled in.",
+    )
+    max_captions: int = Field(1000, ge=1, description="Images that a client captions, or learns tokens from, at most.")
+    embedding_groups: Literal["class", "class-style"] = Field(
+        "class-style", description="Embeddings level: captions are averaged by class, or by class and style."
+    )
+    embedding_clusters: int = Field(
+        1, ge=1, le=64, description="Embeddings level: embeddings of each group, the means of as many clusters."
+    )
+    token_subject: Literal["class", "style"] = Field(
+        "class", description="Tokens level: what a learned token stands for."
+    )
+    token_names: str = Field(
+        "", description="Tokens level: classes or styles to learn, separated by commas; others go by words. Empty: all."
+    )
+    token_vectors: int = Field(4, ge=1, le=16, description="Tokens level: vectors of a learned token.")
+    token_steps: int = Field(300, ge=1, description="Tokens level: steps of a client's textual inversion.")
+    token_lr: float = Field(0.02, gt=0, description="Tokens level: learning rate of textual inversion (Adam).")
+    budget_rule: Annotated[str, BUDGET_RULE] = Field(
+        "uniform",
+        description="How images-per-class times the classes is spent: evenly, by the private images behind a prompt, "
+        "or where real and synthetic images are fewest.",
+    )
+    max_client_images: int = Field(
+        0, ge=0, description="Synthetic images that one client's prompts may cause; 0: no cap but the budget."
+    )

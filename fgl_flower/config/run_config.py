@@ -1,0 +1,141 @@
+"""One configuration for every way to run.
+
+A run is described by a flat TOML file of kebab-case keys. `RunConfig` gives every key its type, unit, range and a
+sentence; unknown keys, wrong types and contradictions are refused before anything is written. The same keys stand in
+`[tool.flwr.app.config]` of pyproject.toml, because Flower accepts only keys it finds there.
+"""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pydantic import ValidationError, model_validator
+
+from fgl_flower.config.data import DataConfig
+from fgl_flower.config.federation import FederationConfig
+from fgl_flower.config.learner import LearnerConfig
+from fgl_flower.config.machine import MachineConfig
+from fgl_flower.config.part import Part, kebab
+from fgl_flower.config.places import PlacesConfig
+from fgl_flower.config.prompts import PromptConfig
+from fgl_flower.config.synthesis import SynthesisConfig
+from fgl_flower.errors import ConfigError
+from fgl_flower.extension_points import has_server_optimiser, is_strategy
+
+__all__ = ["METHODS_WITHOUT_CLIENTS", "RunConfig"]
+
+METHODS_WITHOUT_CLIENTS = frozenset({"centralised"})
+
+P = TypeVar("P", bound=Part)
+
+
+class RunConfig(  # later bases come first in the file
+    MachineConfig, LearnerConfig, SynthesisConfig, PromptConfig, DataConfig, FederationConfig, PlacesConfig
+):
+    """Every setting of a run, flat. Defaults run the built-in world on two cores."""
+
+    @model_validator(mode="after")
+    def _contradictions(self) -> Self:
+        if self.rounds == 0 and (self.method == "local" or is_strategy(self.method)):
+            raise ValueError(f"rounds = 0 leaves nothing for method = {self.method!r} to do: set rounds to at least 1")
+        strategy = self.wrapped if self.method == "fgl" else self.method
+        if self.norm == "batch" and has_server_optimiser(strategy):
+            raise ValueError(
+                f"norm = 'batch' cannot go with {strategy}: its server would step the running statistics as if "
+                "they were weights; use norm = 'group'"
+            )
+        if self.method in {"mixed"} | METHODS_WITHOUT_CLIENTS and self.rounds:
+            raise ValueError(
+                f"method = {self.method!r} trains in one place and has no federated rounds: set rounds to 0 "
+                "(server-epochs says how long it trains)"
+            )
+        if self.prompt_every and self.method != "fgl":
+            raise ValueError("prompt-every needs method = 'fgl': other methods have no federated rounds after prompts")
+        if self.prompt_every and self.rounds <= self.prompt_every:
+            raise ValueError(
+                f"prompt-every = {self.prompt_every} has no effect with rounds = {self.rounds}, as nobody is asked "
+                "after the last round: set rounds to more than prompt-every, or prompt-every to 0"
+            )
+        if self.fine_tune_epochs and self.method != "fgl":
+            raise ValueError("fine-tune-epochs needs method = 'fgl': other methods have no synthetic images to tune on")
+        if self.fine_tune_epochs and self.rounds == 0:
+            raise ValueError("fine-tune-epochs acts after each federated round: set rounds to at least 1")
+        for key, template in (("prompt-template", self.prompt_template), ("class-template", self.class_template)):
+            try:
+                template.format(**{"class": "star", "style": "sketch"})
+            except (KeyError, IndexError, ValueError) as error:
+                raise ValueError(f"{key} may hold only {{class}} and {{style}}: {template!r}") from error
+            if "{class}" not in template:
+                raise ValueError(f"{key} must hold {{class}}: {template!r}")
+        try:
+            self.instance_template.format(**{"class": "star", "style": "sketch", "caption": "a star"})
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(
+                f"instance-template may hold only {{class}}, {{caption}} and {{style}}: {self.instance_template!r}"
+            ) from error
+        if self.guidance_from >= self.guidance_until:
+            raise ValueError("guidance acts between guidance-from and guidance-until: the first must be the smaller")
+        if "/" in self.name or self.name in {".", ".."}:
+            raise ValueError("name is one folder name: it may not hold '/'")
+        return self
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> Self:
+        """Return the configuration these kebab-case keys describe.
+
+        Raises
+        ------
+        ConfigError
+            With one sentence a problem, naming the key as it is spelled in the file.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError("; ".join(_sentence(dict(e)) for e in error.errors())) from None
+
+    @classmethod
+    def load(cls, path: str | Path, **overrides: Any) -> Self:
+        """Return the configuration of a TOML file; `overrides` (snake_case) win over the file.
+
+        Raises
+        ------
+        ConfigError
+            If the file is missing, is not TOML or describes no valid run.
+        """
+        try:
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not valid TOML: {error}") from None
+        values.update({kebab(k): v for k, v in overrides.items()})
+        try:
+            return cls.parse(values)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+    def part(self, kind: type[P]) -> P:
+        """Return one part of the configuration alone, for instance as the key of a cache."""
+        return kind(**{name: getattr(self, name) for name in kind.model_fields})
+
+    def to_flat(self) -> dict[str, str | int | float | bool]:
+        """Return the kebab-case keys and scalar values, as Flower's run config and TOML want them."""
+        return self.model_dump(by_alias=True)
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden" and isinstance(error["input"], dict):
+        return f"[{key}] is refused: a run's file is flat, it has keys and no sections"
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key!r}{_did_you_mean(key)}"
+    if not key:
+        return str(error["msg"]).removeprefix("Value error, ")
+    problem = str(error["msg"]).removeprefix("Value error, ")
+    return f"{key} = {error['input']!r} is refused: {problem[0].lower()}{problem[1:]}"
+
+
+def _did_you_mean(key: str) -> str:
+    near = difflib.get_close_matches(kebab(key), [kebab(n) for n in RunConfig.model_fields], n=1)
+    return f" (did you mean {near[0]!r}?)" if near else "; see `fgl config` for every key"

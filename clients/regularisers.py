@@ -5,7 +5,7 @@ import copy
 import torch
 from torch.nn import functional as F
 
-from fgl_flower.learning.models import Classifier
+from fgl_flower.learning.classifier import Classifier
 from fgl_flower.learning.training import LossTerm
 
 

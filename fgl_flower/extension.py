@@ -110,7 +110,7 @@ def called_with(*arguments: str) -> Check:
 
     def check(found: Any) -> str:
         if not callable(found):
-            return f"it is a {type(found).__name__}, where a function or class that takes ({', '.join(arguments)}) is needed"
+            return f"it is a {type(found).__name__}, not a function or class that takes ({', '.join(arguments)})"
         try:
             inspect.signature(found).bind(*arguments)
         except TypeError:

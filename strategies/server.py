@@ -17,9 +17,9 @@ from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
 from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import load_source
 from fgl_flower.errors import RunError
+from fgl_flower.learning.classifier import build_model
 from fgl_flower.learning.evaluation import Evaluation, evaluate
 from fgl_flower.learning.images import Images, decode
-from fgl_flower.learning.models import build_model
 from fgl_flower.learning.training import Epoch, train
 from fgl_flower.ledger import Ledger
 from fgl_flower.result import Result

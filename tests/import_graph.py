@@ -1,4 +1,4 @@
-"""Which module imports which, read from the source: late imports inside functions count, those for type checkers do not."""
+"""Which module imports which, read from the source: imports in functions count, those for type checkers do not."""
 
 import ast
 from collections.abc import Iterator, Mapping

@@ -19,7 +19,7 @@ from fgl_flower.arrays import load_arrays, to_arrays
 from fgl_flower.config import RunConfig
 from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import load_source
-from fgl_flower.learning.models import build_model
+from fgl_flower.learning.classifier import build_model
 from fgl_flower.limits import Limits
 from fgl_flower.payload import PromptPayload, decode
 from fgl_flower.simulation import InlineGrid

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fgl_flower.config import ConfigError
 from fgl_flower.device import resolve_device
+from fgl_flower.errors import ConfigError
 from fgl_flower.learning import training
 from fgl_flower.learning.augment import Augmenter
-from fgl_flower.learning.device import accelerator_for
+from fgl_flower.learning.classifier import Classifier, build_model
 from fgl_flower.learning.images import Images, normalise
-from fgl_flower.learning.models import Classifier, build_model
+from fgl_flower.learning.precision import Precision
 from fgl_flower.learning.training import Epoch, TrainResult, train
 
 SETTINGS = {"batch_size": 16, "lr": 0.05, "seed": 3, "device": "cpu"}
@@ -177,15 +177,20 @@ def test_large_images_get_random_resized_crops() -> None:
     assert Augmenter(pixels, seed=0)(torch.tensor([0, 1, 0])).shape == (3, 3, 96, 96)
 
 
-def test_precision_can_change_between_calls() -> None:
-    assert accelerator_for("cpu") is accelerator_for("cpu")
-    assert accelerator_for("cpu", "bfloat16").mixed_precision == "bf16"
-    assert accelerator_for("cpu").mixed_precision == "no"
+def test_precision_can_change_between_calls_and_weights_stay_in_single_precision() -> None:
+    models = [build_model("small-resnet", 2, seed=0) for _ in range(3)]
+    for model, precision in zip(models, ("float32", "bfloat16", "float32"), strict=True):
+        result = train(model, halves(32), epochs=2, precision=precision, **SETTINGS)
+        assert math.isfinite(result.loss)
+        assert {value.dtype for value in model.state_dict().values()} == {torch.float32}
+    full, half, again = map(state, models)
+    assert same(full, again)
+    assert not same(full, half)
 
 
 def test_what_this_machine_cannot_do_is_refused() -> None:
     with pytest.raises(ConfigError, match="float16"):
-        accelerator_for("cpu", "float16")
+        Precision("float16", torch.device("cpu"))
     with pytest.raises(ConfigError, match="device = 'auto'"):
         resolve_device("cuda:99")
     with pytest.raises(ConfigError, match="use auto, cpu"):

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from experiments.shows import held_out, quickstart, quickstart_app
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
+from fgl_flower.learning.classifier import build_model
 from fgl_flower.learning.images import normalise
-from fgl_flower.learning.models import build_model
 from fgl_flower.reading import read_run
 
 TINY = {

@@ -1,15 +1,17 @@
 """How the private split is divided among clients; the dividing is done by flwr-datasets' partitioners."""
 
 import warnings
+from collections.abc import Sequence
 
 import datasets
 import numpy as np
 from flwr_datasets.partitioner import DirichletPartitioner, IidPartitioner, NaturalIdPartitioner, Partitioner
 
-from fgl_flower.config import RunConfig
+from fgl_flower.config import DataConfig
 from fgl_flower.errors import DataError
+from fgl_flower.extension_points import PARTITION
 
-__all__ = ["Partition", "partition"]
+__all__ = ["Partition", "dirichlet", "domain", "iid", "partition"]
 
 _AT_LEAST = 10  # images a client, as in the paper, wherever the draw allows it
 
@@ -51,44 +53,53 @@ class Partition:
         return np.stack([np.bincount(labels[i], minlength=classes) for i in self.index])
 
 
-def partition(private: datasets.Dataset, config: RunConfig) -> Partition:
+def partition(private: datasets.Dataset, config: DataConfig) -> Partition:
     """Divide the private split as `partition`, `beta`, `clients` and `seed` say; the same call gives the same shares.
-
-    - iid: shuffled, then equal shares.
-    - dirichlet: for each class the clients' shares follow Dirichlet(beta) (Yurochkin et al., 2019). Each client gets at
-      least 10 images where ten draws suffice for that; otherwise the shares stand as drawn and some clients are empty.
-    - domain: one style a client; with more clients than styles, the clients of a style share its images evenly.
 
     Raises
     ------
     DataError
-        If there are more clients than images, or styles are to be divided and there are fewer clients than styles.
+        If there are more clients than images, or the partitioner cannot divide them or returns no division.
     """
     if config.clients > len(private):
         raise DataError(f"clients = {config.clients} is more than the {len(private)} private images: set fewer clients")
-    where = private.select_columns(["label", "domain"]).add_column("position", np.arange(len(private)))
-    where = where.shuffle(seed=config.seed)
-    if config.partition == "iid":
-        shares = _shares(IidPartitioner(config.clients), where)
-    elif config.partition == "dirichlet":
-        shares = _dirichlet(where, config)
-    else:
-        shares = _domains(where, config)
-    return Partition(private, shares)
+    images = private.select_columns(["label", "domain"]).add_column("position", np.arange(len(private)))
+    shares = PARTITION.load(config.partition)(images.shuffle(seed=config.seed), config)
+    index = [np.asarray(share, dtype=np.int64).reshape(-1) for share in shares]
+    if fault := _fault(index, config.clients, len(private)):
+        raise DataError(f"partition = {config.partition!r} is no division of the private split: {fault}")
+    return Partition(private, index)
 
 
-def _shares(partitioner: Partitioner, where: datasets.Dataset) -> list[np.ndarray]:
-    partitioner.dataset = where
-    parts = (partitioner.load_partition(i) for i in range(partitioner.num_partitions))
-    return [np.asarray(part["position"], dtype=np.int64) for part in parts]
+def iid(images: datasets.Dataset, config: DataConfig) -> list[np.ndarray]:
+    """Return equal shares of the shuffled images.
+
+    Parameters
+    ----------
+    images : datasets.Dataset
+        The private split in random order: columns `label`, `domain` and `position`, no pixels.
+    config : DataConfig
+
+    Returns
+    -------
+    list of numpy.ndarray
+        Positions of each client's images, (n,) int64.
+    """
+    return _shares(IidPartitioner(config.clients), images)
 
 
-def _dirichlet(where: datasets.Dataset, config: RunConfig) -> list[np.ndarray]:
+def dirichlet(images: datasets.Dataset, config: DataConfig) -> list[np.ndarray]:
+    """Return shares that follow Dirichlet(beta) for each class (Yurochkin et al., 2019); see `iid` for the arguments.
+
+    Each client gets at least 10 images where ten draws suffice for that; otherwise the shares stand as drawn and some
+    clients are empty.
+    """
+
     def divide(at_least: int) -> list[np.ndarray]:
         divider = DirichletPartitioner(
             config.clients, "label", config.beta, min_partition_size=at_least, seed=config.seed
         )
-        return _shares(divider, where)
+        return _shares(divider, images)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one warning for each draw that left a client short
@@ -98,17 +109,39 @@ def _dirichlet(where: datasets.Dataset, config: RunConfig) -> list[np.ndarray]:
             return divide(0)
 
 
-def _domains(where: datasets.Dataset, config: RunConfig) -> list[np.ndarray]:
+def domain(images: datasets.Dataset, config: DataConfig) -> list[np.ndarray]:
+    """Return one style a client; with more clients than styles, those of a style share its images evenly. See `iid`.
+
+    Raises
+    ------
+    DataError
+        If there are fewer clients than styles.
+    """
     by_domain = NaturalIdPartitioner("domain")
-    by_domain.dataset = where
+    by_domain.dataset = images
     domains = by_domain.num_partitions
     if config.clients < domains:
         raise DataError(f"partition = 'domain' gives each client one style: set clients to at least {domains}")
     shares: list[np.ndarray] = [np.empty(0, dtype=np.int64)] * config.clients
-    for domain in range(domains):
-        members = range(domain, config.clients, domains)  # client c draws style c modulo the number of styles
-        for client, share in zip(
-            members, _shares(IidPartitioner(len(members)), by_domain.load_partition(domain)), strict=True
-        ):
+    for number in range(domains):
+        members = range(number, config.clients, domains)  # client c holds style c modulo the number of styles
+        held = _shares(IidPartitioner(len(members)), by_domain.load_partition(number))
+        for client, share in zip(members, held, strict=True):
             shares[client] = share
     return shares
+
+
+def _fault(index: Sequence[np.ndarray], clients: int, images: int) -> str:
+    """Return why these are no shares of `images` images, or ""."""
+    if len(index) != clients:
+        return f"it has {len(index)} shares for {clients} clients"
+    every = np.concatenate(index)
+    if every.size and (every.min() < 0 or every.max() >= images):
+        return f"it names image {every.min() if every.min() < 0 else every.max()} of 0 to {images - 1}"
+    return "it gives an image to two clients" if len(np.unique(every)) < len(every) else ""
+
+
+def _shares(partitioner: Partitioner, where: datasets.Dataset) -> list[np.ndarray]:
+    partitioner.dataset = where
+    parts = (partitioner.load_partition(i) for i in range(partitioner.num_partitions))
+    return [np.asarray(part["position"], dtype=np.int64) for part in parts]

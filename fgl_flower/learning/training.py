@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from accelerate.optimizer import AcceleratedOptimizer
 from torch.nn import functional as F
 
+from fgl_flower.device import resolve_device
 from fgl_flower.learning.augment import Augmenter
-from fgl_flower.learning.device import accelerator_for
+from fgl_flower.learning.classifier import Classifier
 from fgl_flower.learning.evaluation import predict
 from fgl_flower.learning.images import Images
-from fgl_flower.learning.models import Classifier
+from fgl_flower.learning.precision import Precision
 
 __all__ = ["Epoch", "LossTerm", "TrainResult", "train"]
 
@@ -103,7 +103,7 @@ def train(
     seed : int
         Seed of order and augmentation: on the CPU the same call gives the same weights (for one number of threads).
     device, precision : str
-        See `accelerator_for`.
+        See `resolve_device` and `Precision`.
     validation : Images, optional
         Measured after each epoch; the weights of the best epoch are kept (the later one of equals).
     loss_terms : LossTerm, optional
@@ -117,13 +117,12 @@ def train(
     """
     if len(images) == 0:
         return TrainResult(0.0, None, 0)
-    accelerator = accelerator_for(device, precision)
-    target = accelerator.device
+    target = resolve_device(device)
+    passes = Precision(precision, target)
     model.to(target)
     labels = images.labels.to(target)
     fused = target.type in {"cpu", "cuda"}
     sgd = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay, fused=fused)
-    optimizer = AcceleratedOptimizer(sgd, device_placement=False, scaler=accelerator.scaler)
     order = torch.Generator().manual_seed(seed)
     steps = math.ceil(len(images) / batch_size) * epochs
     step, loss, best = 0, 0.0, _Best()
@@ -137,14 +136,13 @@ def train(
             for index in _batches(len(images), batch_size, order):
                 sgd.param_groups[0]["lr"] = lr * (_cosine(step / steps) if schedule == "cosine" else 1.0)
                 batch = augment(index)
-                with accelerator.autocast():
+                with passes.autocast():
                     features = model.features(batch)
                     objective = F.cross_entropy(model.head(features), labels[index.to(target)])
                     if loss_terms is not None:
                         objective = objective + loss_terms(model, batch, features)
-                accelerator.backward(objective)
-                optimizer.step()
-                optimizer.zero_grad()
+                passes.step(objective, sgd)
+                sgd.zero_grad()
                 total += objective.detach() * len(index)
                 step += 1
             loss = total.item() / len(images)

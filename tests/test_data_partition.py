@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fgl_flower.config import ConfigError, RunConfig
+from fgl_flower.config import RunConfig
 from fgl_flower.data.partition import partition
+from fgl_flower.errors import ConfigError
 
 
 def private(count: int = 120, classes: int = 4, domains: int = 3) -> datasets.Dataset:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fgl_flower.config import ConfigError, RunConfig
+from fgl_flower.config import RunConfig
 from fgl_flower.data import folders, imagenet, shapes, world, worlds
 from fgl_flower.data.sources import load_source
+from fgl_flower.errors import ConfigError
 
 COLUMNS = ["image", "label", "domain", "caption"]
 

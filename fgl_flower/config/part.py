@@ -15,7 +15,7 @@ def kebab(name: str) -> str:
 
 
 class Part(BaseModel):
-    """Some keys of a configuration, immutable and hashable: functions take the part they need, caches are keyed by it."""
+    """Some keys of a configuration, immutable and hashable: functions take the part they need, caches are keyed so."""
 
     model_config = ConfigDict(alias_generator=kebab, populate_by_name=True, extra="forbid", frozen=True, strict=True)
 

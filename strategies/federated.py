@@ -1,6 +1,7 @@
 """Strategies of federated training by name: Flower's own wherever it has them."""
 
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,9 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedProx, FedYogi, Strategy
 
-from fgl_flower.config import RunConfig
+from fgl_flower.config import FederationConfig
+from fgl_flower.errors import ConfigError
+from fgl_flower.extension_points import WRAPPED
 
 
 class Float32FedAdam(FedAdam):
@@ -52,7 +55,64 @@ class Moon(FedAvg):
         return super().configure_train(server_round, arrays, config, grid)
 
 
-def _common(config: RunConfig) -> dict[str, Any]:
+def fedavg(config: FederationConfig) -> Strategy:
+    """Return FedAvg (McMahan et al., 2017)."""
+    return FedAvg(**_common(config))
+
+
+def fedprox(config: FederationConfig) -> Strategy:
+    """Return FedProx (Li et al., arXiv 1812.06127)."""
+    return FedProx(**_common(config), proximal_mu=config.proximal_mu)
+
+
+def fedavgm(config: FederationConfig) -> Strategy:
+    """Return FedAvgM (Hsu et al., arXiv 1909.06335)."""
+    return FedAvgM(**_common(config), server_momentum=config.server_momentum)
+
+
+def fedadam(config: FederationConfig) -> Strategy:
+    """Return FedAdam (Reddi et al., arXiv 2003.00295)."""
+    return Float32FedAdam(**_common(config), eta=config.adaptive_lr, tau=config.adaptive_tau)
+
+
+def fedyogi(config: FederationConfig) -> Strategy:
+    """Return FedYogi (Reddi et al., arXiv 2003.00295)."""
+    return FedYogi(**_common(config), eta=config.adaptive_lr, tau=config.adaptive_tau)
+
+
+def moon(config: FederationConfig) -> Strategy:
+    """Return MOON."""
+    return Moon(config.moon_mu, config.moon_temperature, **_common(config))
+
+
+def strategy_of(name: str, config: FederationConfig) -> Strategy:
+    """Return the Flower strategy that the key `method` or `wrapped` names.
+
+    Parameters
+    ----------
+    name : str
+        A built-in name or ``module:object``: a function (config) -> Strategy, or a class derived from Flower's
+        `Strategy`, of whose parameters those are set that all strategies here share (`fraction_train`, ...).
+    config : FederationConfig
+
+    Raises
+    ------
+    ConfigError
+        If it is no strategy.
+    """
+    found = WRAPPED.load(name)
+    if not inspect.isclass(found):
+        made = found(config)
+    else:
+        parameters = inspect.signature(found).parameters
+        anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        made = found(**{key: value for key, value in _common(config).items() if anything or key in parameters})
+    if not isinstance(made, Strategy):
+        raise ConfigError(f"{name!r} returned a {type(made).__name__}, not a flwr.serverapp.strategy.Strategy")
+    return made
+
+
+def _common(config: FederationConfig) -> dict[str, Any]:
     """Return what all of these strategies take; clients' own evaluation is off: the server validates."""
     return {
         "fraction_train": config.fraction,
@@ -60,13 +120,3 @@ def _common(config: RunConfig) -> dict[str, Any]:
         "min_train_nodes": 1,
         "min_available_nodes": 1,
     }
-
-
-STRATEGIES: dict[str, Callable[[RunConfig], Strategy]] = {
-    "fedavg": lambda c: FedAvg(**_common(c)),
-    "fedprox": lambda c: FedProx(**_common(c), proximal_mu=c.proximal_mu),
-    "fedavgm": lambda c: FedAvgM(**_common(c), server_momentum=c.server_momentum),
-    "fedadam": lambda c: Float32FedAdam(**_common(c), eta=c.adaptive_lr, tau=c.adaptive_tau),
-    "fedyogi": lambda c: FedYogi(**_common(c), eta=c.adaptive_lr, tau=c.adaptive_tau),
-    "moon": lambda c: Moon(c.moon_mu, c.moon_temperature, **_common(c)),
-}

@@ -14,7 +14,7 @@ from fgl_flower.runs import Sample
 from fgl_flower.synthesis.engine import engine_for
 from fgl_flower.synthesis.plan import SynthesisPlan
 from fgl_flower.synthesis.store import SyntheticStore
-from strategies.federated import STRATEGIES
+from strategies.federated import strategy_of
 from strategies.fgl import FGL
 from strategies.one_shot import one_shot_model
 from strategies.planning import limits_for, named, plan_for
@@ -37,7 +37,7 @@ def _run(server: Server, synthesis: "Synthesis") -> Sequence[ArrayRecord]:
     config = server.config
     server.grid.gate = replace(server.grid.gate, limits=limits_for(config))
     strategy = FGL(
-        STRATEGIES[config.wrapped](config),
+        strategy_of(config.wrapped, config),
         synthesis.learn,
         synthesis.fine_tune if config.fine_tune_epochs else None,
         classes=server.source.classes,

@@ -1,0 +1,23 @@
+"""Prompts made of names: one for each class that a client holds, or one for each class and style together."""
+
+from fgl_flower.levels.holdings import Holdings, counted
+from fgl_flower.levels.level import Description, Level
+from fgl_flower.levels.templates import class_prompt
+
+
+class Class(Level):
+    """One prompt for each class that the client holds, with the number of its images."""
+
+    def describe(self, held: Holdings) -> Description:
+        """Name the classes."""
+        texts = [class_prompt(held.config, label) for label in held.labels]
+        return Description(counted(texts, held.labels, [""] * len(texts)))
+
+
+class ClassStyle(Level):
+    """One prompt for each class and style that the client holds together; images of unknown style get the class prompt."""
+
+    def describe(self, held: Holdings) -> Description:
+        """Name classes and styles."""
+        texts = [class_prompt(held.config, label, style) for label, style in zip(held.labels, held.styles, strict=True)]
+        return Description(counted(texts, held.labels, held.styles))

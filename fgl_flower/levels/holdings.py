@@ -1,0 +1,100 @@
+"""What a prompt level may see of a client: its images with their classes and styles, and captions on demand."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+
+import datasets
+import numpy as np
+from PIL import Image
+
+from fgl_flower.config import RunConfig
+from fgl_flower.data.decoding import open_image
+from fgl_flower.wire.payload import Prompt
+
+Captioner = Callable[[datasets.Dataset], Sequence[str]]
+"""From images to a scrubbed caption of each."""
+
+
+class Holdings:
+    """A client's readable images.
+
+    Parameters
+    ----------
+    dataset : datasets.Dataset
+        Columns image, label and domain.
+    classes, domains : sequence of str
+        The federation's names.
+    config : RunConfig
+    partition : int
+        The client's number, 0 to clients - 1.
+    captioner : callable, optional
+        Captions the images of a data set; only levels that need a captioner call it.
+    """
+
+    def __init__(
+        self,
+        dataset: datasets.Dataset,
+        classes: Sequence[str],
+        domains: Sequence[str],
+        config: RunConfig,
+        partition: int = 0,
+        captioner: Captioner | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.classes = classes
+        self.domains = domains
+        self.config = config
+        self.partition = partition
+        self._captioner = captioner
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Class of each image."""
+        return [self.classes[i] for i in self.dataset["label"]]
+
+    @cached_property
+    def styles(self) -> list[str]:
+        """Style of each image; empty where it is unknown."""
+        return [self.domains[i] if i >= 0 else "" for i in self.dataset["domain"]]
+
+    def images(self) -> Iterator[Image.Image]:
+        """Yield the images, upright RGB, one in memory at a time."""
+        for record in self.dataset.cast_column("image", datasets.Image(decode=False))["image"]:
+            yield open_image(record)
+
+    def captions(self) -> Sequence[str]:
+        """Return a scrubbed caption of each image."""
+        if self._captioner is None:
+            raise TypeError("these holdings have no captioner: give one, or use a level that needs none")
+        return self._captioner(self.dataset)
+
+    def select(self, positions: Sequence[int]) -> "Holdings":
+        """Return the images at these positions."""
+        return Holdings(
+            self.dataset.select(positions), self.classes, self.domains, self.config, self.partition, self._captioner
+        )
+
+    def chosen(self) -> "Holdings":
+        """Return all images, or `max-captions` of them, evenly of every class and style."""
+        most = self.config.max_captions
+        if len(self) <= most:
+            return self
+        rng = np.random.default_rng(self.config.seed)
+        order = rng.permutation(len(self))
+        groups = zip(np.asarray(self.dataset["label"])[order], np.asarray(self.dataset["domain"])[order], strict=True)
+        seen: Counter[tuple[int, int]] = Counter()
+        turns = []
+        for group in groups:
+            turns.append(seen[group])
+            seen[group] += 1
+        return self.select(np.sort(order[np.argsort(turns, kind="stable")[:most]]).tolist())
+
+
+def counted(texts: Sequence[str], labels: Sequence[str], styles: Sequence[str]) -> tuple[Prompt, ...]:
+    """Return the different prompts with the number of images behind each, sorted."""
+    rows = Counter(zip(texts, labels, styles, strict=True))
+    return tuple(sorted(Prompt(*row, count=n) for row, n in rows.items()))

@@ -1,0 +1,22 @@
+"""Captions: one prompt for each image, identical ones once with a count (FGL, Zhang et al., arXiv 2306.16064)."""
+
+from fgl_flower.levels.holdings import Holdings, counted
+from fgl_flower.levels.level import Description, Level
+from fgl_flower.levels.templates import caption_prompt
+
+
+def caption_prompts(held: Holdings) -> list[str]:
+    """Return the prompt of each image from its scrubbed caption."""
+    rows = zip(held.labels, held.styles, held.captions(), strict=True)
+    return [caption_prompt(held.config, label, style, caption) for label, style, caption in rows]
+
+
+class Instance(Level):
+    """A caption of each image, filled into `instance-template`."""
+
+    client_models = frozenset({"captioner"})
+
+    def describe(self, held: Holdings) -> Description:
+        """Caption the images, at most `max-captions` of them."""
+        chosen = held.chosen()
+        return Description(counted(caption_prompts(chosen), chosen.labels, chosen.styles))

@@ -1,0 +1,92 @@
+"""What a prompt level is: a client half that describes images, a server half that turns descriptions into offers."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from fgl_flower.config import RunConfig
+from fgl_flower.extension_points import PROMPT_LEVEL
+from fgl_flower.levels.offers import Offer, merge
+from fgl_flower.wire.limits import Kind
+from fgl_flower.wire.payload import Prompt, PromptPayload
+from fgl_flower.wire.vectors import Vectors
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fgl_flower.levels.holdings import Holdings
+
+ClientModel = Literal["captioner", "text-encoder", "generator"]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a client says of its images.
+
+    Attributes
+    ----------
+    prompts : tuple of Prompt
+        Each with the number of images behind it; sorted.
+    arrays : mapping of str to Vectors
+        Embeddings by the text of the prompt that names them, or learned tokens by token; see `PromptPayload`.
+    """
+
+    prompts: tuple[Prompt, ...]
+    arrays: Mapping[str, Vectors] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Offered:
+    """What the server may draw.
+
+    Attributes
+    ----------
+    offers : sequence of Offer
+    embeddings : mapping of str to numpy.ndarray
+        (tokens, width) float32 by the text of an offer's prompt, which is then the name of the embedding.
+    """
+
+    offers: Sequence[Offer]
+    embeddings: "Mapping[str, np.ndarray]" = field(default_factory=dict)
+
+
+class Level:
+    """Base of all prompt levels; a level of your own derives from it and defines `describe`.
+
+    Attributes
+    ----------
+    kind : str
+        Kind of payload: "text", "embeddings" or "tokens".
+    client_models : frozenset of str
+        Models that a client needs: "captioner", "text-encoder", "generator" (all of it).
+    """
+
+    kind: Kind = "text"
+    client_models: frozenset[ClientModel] = frozenset()
+
+    def describe(self, held: "Holdings") -> Description:
+        """Return what a client says of its images, of which there is at least one; runs on the client."""
+        raise TypeError(f"{type(self).__name__} does not define describe(held)")
+
+    def offer(self, payloads: Sequence[PromptPayload], config: RunConfig, classes: Sequence[str]) -> Offered:
+        """Return what may be drawn for the payloads of all clients; runs on the server.
+
+        Here: the prompts of all clients, those that say the same merged into one. `classes` are the federation's.
+        """
+        return Offered(merge(payloads, config.max_client_examples))
+
+    def check(self, config: RunConfig, classes: Sequence[str], domains: Sequence[str]) -> None:
+        """Raise `ConfigError` if this level cannot work with a configuration and a federation's classes and styles."""
+
+
+def level_of(name: str) -> Level:
+    """Return the prompt level that the key `prompt-level` names.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or it lacks what a level has.
+    """
+    found = PROMPT_LEVEL.load(name)
+    return found() if inspect.isclass(found) else found

@@ -1,0 +1,123 @@
+"""Learned tokens: what a client teaches the frozen generator about its images, in a few vectors a class or style."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from fgl_flower.config import RunConfig
+from fgl_flower.errors import ConfigError
+from fgl_flower.foundation.generator import Generator
+from fgl_flower.foundation.inversion import encode_images, invert, load_for_inversion
+from fgl_flower.foundation.text import TextEncoder
+from fgl_flower.learning.images import decode
+from fgl_flower.levels.holdings import Holdings, counted
+from fgl_flower.levels.level import Description, Level, Offered
+from fgl_flower.levels.offers import Offer, merge, own_name
+from fgl_flower.levels.templates import class_prompt
+from fgl_flower.wire.payload import Prompt, PromptPayload, token_of
+from fgl_flower.wire.vectors import Vectors
+
+
+class Tokens(Level):
+    """The prompts of the class-style level with ``<fish>`` for "fish" or ``<neon>`` for "neon", and the tokens' vectors.
+
+    Where `token-names` lists some, the others go by words and only images of the listed ones are learned from.
+    """
+
+    kind = "tokens"
+    client_models = frozenset({"text-encoder", "generator"})
+
+    def describe(self, held: Holdings) -> Description:
+        """Learn the vectors of each token by textual inversion."""
+        config = held.config
+        listed = set(token_names(config))
+        subjects = [name if name and (not listed or name in listed) else "" for name in _subjects(held)]
+        rows = zip(held.labels, held.styles, subjects, strict=True)
+        prompts = counted([_text(config, *row) for row in rows], held.labels, held.styles)
+        if not any(subjects):
+            return Description(prompts)
+
+        chosen = held.select([i for i, name in enumerate(subjects) if name]).chosen()
+        subjects = _subjects(chosen)
+        generator = _generator(config.generator, config.generator_revision, config.device)
+        encoder = TextEncoder.of(generator)
+        learned = invert(
+            generator,
+            encode_images(generator, decode(chosen.dataset, generator.card.size).pixels),
+            [_text(config, *row) for row in zip(chosen.labels, chosen.styles, subjects, strict=True)],
+            {token_of(n): _start(encoder, n, config.token_vectors, config.seed) for n in sorted(set(subjects))},
+            steps=config.token_steps,
+            lr=config.token_lr,
+            seed=config.seed * 1_000_003 + held.partition,
+        )
+        return Description(prompts, {token: Vectors.of(array) for token, array in learned.items()})
+
+    def offer(self, payloads: Sequence[PromptPayload], config: RunConfig, classes: Sequence[str]) -> Offered:
+        """Return the prompts without tokens, merged, and each client's own with tokens, encoded, under own names."""
+        clip = config.max_client_examples
+        encoder = TextEncoder.load(config.generator, config.generator_revision)
+        plain = [replace(q, prompts=tuple(p for p in q.prompts if not _holds(p, q))) for q in payloads]
+        offers, embeddings = list(merge(plain, clip)), {}
+        for payload in payloads:
+            tokens = {token: vectors.array for token, vectors in payload.arrays.items()}
+            prompts = [offer.prompt for offer in merge([payload], clip) if _holds(offer.prompt, payload)]
+            if not prompts:
+                continue
+            for p, encoded in zip(prompts, encoder.encode([p.text for p in prompts], tokens), strict=True):
+                name = own_name(p.text, payload)
+                embeddings[name] = encoded.numpy()
+                offers.append(Offer(Prompt(name, p.label, p.domain, p.count), (payload.partition,)))
+        return Offered(offers, embeddings)
+
+    def check(self, config: RunConfig, classes: Sequence[str], domains: Sequence[str]) -> None:
+        """Refuse names that are none of the federation's: nothing would be learned, and nobody would notice."""
+        known = classes if config.token_subject == "class" else domains
+        for name in token_names(config):
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"these are {', '.join(known)}"
+                raise ConfigError(
+                    f"token-names = {config.token_names!r}: {name!r} is no {config.token_subject}; {hint}"
+                )
+
+
+def token_names(config: RunConfig) -> list[str]:
+    """Return the classes or styles that `token-names` lists; empty: all are to be learned."""
+    return [name.strip() for name in config.token_names.split(",") if name.strip()]
+
+
+def _subjects(held: Holdings) -> list[str]:
+    return held.labels if held.config.token_subject == "class" else held.styles
+
+
+def _text(config: RunConfig, label: str, style: str, subject: str) -> str:
+    """Return an image's prompt, with the token of the class or style `subject` in place of its name ("": none)."""
+    if subject and config.token_subject == "class":
+        label = token_of(subject)
+    elif subject:
+        style = token_of(subject)
+    return class_prompt(config, label, style)
+
+
+def _holds(prompt: Prompt, payload: PromptPayload) -> bool:
+    return any(token in prompt.text for token in payload.arrays)
+
+
+def _start(encoder: TextEncoder, name: str, vectors: int, seed: int) -> np.ndarray:
+    """Return the vectors that learning starts from: the name's own words, then a little noise.
+
+    A word that the generator knows is a good start; one that it does not is as good as noise.
+    """
+    words = encoder.words(name)[:vectors]
+    rng = torch.Generator().manual_seed(seed)
+    rest = torch.randn(vectors - len(words), words.shape[1], generator=rng) * words.std()
+    return torch.cat([words.cpu(), rest]).numpy()
+
+
+@lru_cache(maxsize=1)
+def _generator(model_id: str, revision: str, device: str) -> Generator:
+    return load_for_inversion(model_id, revision, device)

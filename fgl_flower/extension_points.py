@@ -98,11 +98,11 @@ PROMPT_LEVEL = ExtensionPoint(
 BUDGET_RULE = ExtensionPoint(
     "budget-rule",
     {
-        "uniform": "fgl_flower.levels.budget:uniform",
-        "by-count": "fgl_flower.levels.budget:by_count",
-        "by-deficit": "fgl_flower.levels.budget:by_deficit",
+        "uniform": "strategies.budget:uniform",
+        "by-count": "strategies.budget:by_count",
+        "by-deficit": "strategies.budget:by_deficit",
     },
-    called_with("offers", "budget", "held"),
+    called_with("offers", "held"),
 )
 DATASET = ExtensionPoint(
     "dataset",

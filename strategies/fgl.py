@@ -9,15 +9,19 @@ whose data changed send again, and the server trains on if any did.
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from logging import INFO
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvgM, Strategy
 from flwr.supercore import log
 
-from fgl_flower.limits import Limits
-from fgl_flower.payload import HELD_KEY, PromptPayload, Rejection, Unchanged, decode
+from fgl_flower.wire.codec import HELD_KEY, decode
+from fgl_flower.wire.limits import Limits
+from fgl_flower.wire.payload import PromptPayload, Rejection, Unchanged
+
+if TYPE_CHECKING:
+    from fgl_flower.learning.images import Images
 
 PROMPT_MESSAGE = "query.prompts"
 PROMPT_ROUND = 1  # the first; see Schedule for later ones
@@ -49,26 +53,55 @@ class Schedule:
         return server_round - PROMPT_ROUND - recurred
 
 
+class Draws(Protocol):
+    """What FGL asks of the one who draws; `strategies.synthesis.Synthesis` is one.
+
+    Attributes
+    ----------
+    classes, domains : collections of str
+        The federation's names, against which payloads are read.
+    limits : Limits
+        Bounds of a payload.
+    """
+
+    @property
+    def classes(self) -> Collection[str]: ...
+    @property
+    def domains(self) -> Collection[str]: ...
+    @property
+    def limits(self) -> Limits: ...
+
+    def draw(self, payloads: Sequence[PromptPayload]) -> "Images":
+        """Return labelled images of what the clients described."""
+        ...
+
+
+Trainer = Callable[[ArrayRecord, "Images", int], ArrayRecord]
+"""(global model, synthetic images, round) -> the model trained on them; round 0 comes before the wrapped strategy's."""
+
+Reader = Callable[[Message], PromptPayload | Unchanged | Rejection]
+"""From a reply to a prompt round to what it holds."""
+
+
 class FGL(Strategy):
     """Prompt round first, then the wrapped strategy; after every few of its rounds another prompt round, if wished.
+
+    Usable in any Flower ``ServerApp``, see `experiments.examples.bare_server_app`.
 
     Parameters
     ----------
     wrapped : Strategy
         Runs the rounds between and after the prompt rounds: any Flower strategy.
-    learn : callable
-        From the clients' payloads to the arrays of the global model trained on what they describe.
-    fine_tune : callable, optional
-        From (round of the wrapped strategy, aggregated arrays) to fine-tuned arrays; after each aggregation.
-    classes, domains : collections of str
-        The federation's names, against which payloads are read.
-    limits : Limits
-        Bounds of a payload.
+    synthesis : Draws
+        From the clients' payloads to labelled images.
+    train : Trainer
+        Trains the global model on the images of a prompt round.
+    fine_tune : Trainer, optional
+        Trains an aggregated model on the images of the last prompt round, after each of the wrapped strategy's rounds.
     every : int
         Rounds of the wrapped strategy between two prompt rounds; 0: clients are asked once.
-    learn_on : callable, optional
-        From (round of the wrapped strategy, global model, each client's last payload) to the model trained on, after a
-        later prompt round in which a payload changed. By default the model is learned anew.
+    read : Reader, optional
+        Reads replies where they have been read already, by a gate; by default they are decoded here.
     log_event : callable, optional
         Told of each prompt round: how many clients sent prompts, how many said that theirs are unchanged.
 
@@ -76,6 +109,8 @@ class FGL(Strategy):
     ----------
     held : dict of int to (int, PromptPayload)
         Each node's last sound payload and the round in which it was sent. A node that is silent keeps it.
+    images : Images or None
+        Those of the last prompt round.
 
     Notes
     -----
@@ -86,26 +121,23 @@ class FGL(Strategy):
     def __init__(
         self,
         wrapped: Strategy,
-        learn: Callable[[Sequence[PromptPayload]], ArrayRecord],
-        fine_tune: Callable[[int, ArrayRecord], ArrayRecord] | None = None,
+        synthesis: Draws,
+        train: Trainer,
+        fine_tune: Trainer | None = None,
         *,
-        classes: Collection[str],
-        domains: Collection[str] = (),
-        limits: Limits | None = None,
         every: int = 0,
-        learn_on: Callable[[int, ArrayRecord, Sequence[PromptPayload]], ArrayRecord] | None = None,
+        read: Reader | None = None,
         log_event: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.wrapped = wrapped
-        self.learn = learn
+        self.synthesis = synthesis
+        self.train = train
         self.fine_tune = fine_tune
-        self.classes = classes
-        self.domains = domains
-        self.limits = limits or Limits()
         self.schedule = Schedule(every)
-        self.learn_on = learn_on or (lambda server_round, arrays, payloads: learn(payloads))
+        self.read = read or self._decode
         self.log_event = log_event or (lambda event: None)
         self.held: dict[int, tuple[int, PromptPayload]] = {}
+        self.images: Images | None = None
         self._arrays = ArrayRecord()  # the global model with which a prompt round began
 
     def summary(self) -> None:
@@ -136,15 +168,16 @@ class FGL(Strategy):
         number = self.schedule.wrapped(server_round)
         if not self.schedule.asks(server_round):
             arrays, metrics = self.wrapped.aggregate_train(number, replies)
-            if arrays and self.fine_tune:
-                arrays = self.fine_tune(number, arrays)
+            if arrays and self.fine_tune and self.images is not None:
+                arrays = self.fine_tune(arrays, self.images, number)
             return arrays, metrics
         changed = self._take(number, replies)
         payloads = sorted((payload for _, payload in self.held.values()), key=lambda payload: payload.partition)
         metrics = MetricRecord({"prompts": sum(len(payload.prompts) for payload in payloads)})
-        if server_round == PROMPT_ROUND:
-            return self.learn(payloads), metrics
-        return self.learn_on(number, self._arrays, payloads) if changed else None, metrics
+        if server_round != PROMPT_ROUND and not changed:
+            return None, metrics
+        self.images = self.synthesis.draw(payloads)
+        return self.train(self._arrays, self.images, number), metrics
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -165,6 +198,9 @@ class FGL(Strategy):
         held = {HELD_KEY: self.held[node][0]} if node in self.held else {}
         return RecordDict({"config": ConfigRecord({"server-round": number, **held})})
 
+    def _decode(self, reply: Message) -> PromptPayload | Unchanged | Rejection:
+        return decode(reply.content, self.synthesis.limits, self.synthesis.classes, self.synthesis.domains)
+
     def _take(self, number: int, replies: Iterable[Message]) -> bool:
         """Keep the payloads in the replies and return whether any is another than its node's last one."""
         sent, unchanged, changed = 0, 0, False
@@ -172,14 +208,14 @@ class FGL(Strategy):
             if reply.has_error():
                 continue
             node = reply.metadata.src_node_id
-            told = decode(reply.content, self.limits, self.classes, self.domains)
-            if isinstance(told, Rejection):  # a grid without a gate may be in use
-                log(INFO, "prompts of node %d are refused: %s", node, told.reason)
-            elif isinstance(told, Unchanged):
-                unchanged += node in self.held  # of a node that never told anything it says nothing
+            payload = self.read(reply)
+            if isinstance(payload, Rejection):  # a grid without a gate may be in use
+                log(INFO, "prompts of node %d are refused: %s", node, payload.reason)
+            elif isinstance(payload, Unchanged):
+                unchanged += node in self.held  # of a node that never sent anything it says nothing
             else:
                 sent += 1
-                changed |= node not in self.held or self.held[node][1] != told
-                self.held[node] = number, told
+                changed |= node not in self.held or self.held[node][1] != payload
+                self.held[node] = number, payload
         self.log_event({"event": "prompts", "round": number, "sent": sent, "unchanged": unchanged})
         return changed

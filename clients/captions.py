@@ -12,7 +12,7 @@ from clients.data import Client
 from clients.scrubber import scrub
 from fgl_flower.config import RunConfig
 from fgl_flower.foundation.captioner import Captioner
-from fgl_flower.payload import Prompt
+from fgl_flower.wire.payload import Prompt
 
 _CAPTIONS: dict[tuple[Any, ...], tuple[str, ...]] = {}
 _REMEMBERED = 4096  # clients: a simulation has many in one process

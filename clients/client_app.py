@@ -14,7 +14,7 @@ from clients.data import Client
 from clients.evaluation import measure
 from clients.prompting import answer
 from clients.training import fit, take
-from fgl_flower.payload import encode
+from fgl_flower.wire.codec import encode
 
 Describe = Callable[[Exception, Message, Context], str]
 """Returns what the server is told of an error."""

@@ -14,8 +14,8 @@ import numpy as np
 from clients.captions import captions, chosen, names, texts
 from clients.data import Client
 from fgl_flower.foundation.text import TextEncoder
-from fgl_flower.payload import Prompt
-from fgl_flower.vectors import Vectors
+from fgl_flower.wire.payload import Prompt
+from fgl_flower.wire.vectors import Vectors
 
 
 def mean_embeddings(client: Client) -> tuple[tuple[Prompt, ...], dict[str, Vectors]]:

@@ -12,8 +12,8 @@ from fgl_flower.foundation.generator import Generator
 from fgl_flower.foundation.inversion import encode_images, invert, load_for_inversion
 from fgl_flower.foundation.text import TextEncoder
 from fgl_flower.learning.images import decode
-from fgl_flower.payload import Prompt, token_of
-from fgl_flower.vectors import Vectors
+from fgl_flower.wire.payload import Prompt, token_of
+from fgl_flower.wire.vectors import Vectors
 
 
 def learned_tokens(client: Client) -> tuple[tuple[Prompt, ...], dict[str, Vectors]]:

@@ -9,7 +9,8 @@ from clients.data import Client
 from clients.digest import digest
 from clients.embedding import mean_embeddings
 from clients.inversion import learned_tokens
-from fgl_flower.payload import HELD_KEY, PromptPayload, Unchanged
+from fgl_flower.wire.codec import HELD_KEY
+from fgl_flower.wire.payload import PromptPayload, Unchanged
 
 SPOKEN = "spoken-of"  # in the client's state: the data that it last spoke of, and in which round
 

@@ -6,9 +6,9 @@ from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from clients.data import Client
 from clients.regularisers import contrastive, proximal
-from fgl_flower.arrays import load_arrays, to_arrays
 from fgl_flower.learning.classifier import Classifier, build_model
 from fgl_flower.learning.training import LossTerm, train
+from fgl_flower.wire.arrays import load_arrays, to_arrays
 
 PREVIOUS = "previous-model"
 

@@ -12,7 +12,7 @@ from clients.client_app import simulated
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import RunError, reason
 from fgl_flower.preflight import preflight
-from fgl_flower.runs import CLIENT_ERRORS, RunFolder, Watch
+from fgl_flower.records.run_folder import CLIENT_ERRORS, RunFolder, Watch
 from fgl_flower.simulation import InlineGrid
 from strategies.server_app import serve
 

@@ -22,10 +22,10 @@ from fgl_flower.learning.classifier import Classifier, build_model
 from fgl_flower.learning.evaluation import evaluate, predict
 from fgl_flower.learning.images import Images, decode
 from fgl_flower.learning.training import train
-from fgl_flower.payload import Prompt
 from fgl_flower.synthesis.engine import LocalEngine
 from fgl_flower.synthesis.plan import SamplingSettings, make_plan
 from fgl_flower.synthesis.store import SyntheticStore
+from fgl_flower.wire.payload import Prompt
 
 
 def draw_images(

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-from fgl_flower.hygiene import near_key
-from fgl_flower.payload import Prompt, PromptPayload
+from fgl_flower.wire.payload import Prompt, PromptPayload
+from fgl_flower.wire.unicode_checks import near_key
 
 Rule = Literal["uniform", "by-count", "by-deficit"]
 

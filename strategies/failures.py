@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from fgl_flower.result import Failure
+from fgl_flower.records.result import Failure
 
 MOST_ERRORS = 100  # kept whole: a run of thousands of clients may have one each
 _HEAD = re.compile(r"client (\d+) in \S+: ")  # how `clients.client_app.simulated` begins an error

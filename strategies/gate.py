@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 
-from fgl_flower.limits import Limits
-from fgl_flower.payload import PromptPayload, Rejection, decode
+from fgl_flower.wire.codec import decode
+from fgl_flower.wire.limits import Limits
+from fgl_flower.wire.payload import PromptPayload, Rejection
 
 MODEL_MESSAGE = "query.model"  # carries the final model; its reply is empty
 NUM_EXAMPLES, PARTITION = "num-examples", "partition-id"

@@ -9,11 +9,11 @@ from flwr.app import ArrayRecord
 from fgl_flower.foundation.captioner import captioner_revision
 from fgl_flower.foundation.downloads import client_models
 from fgl_flower.learning.images import Images, decode
-from fgl_flower.payload import PromptPayload
-from fgl_flower.runs import Sample
+from fgl_flower.records.run_folder import Sample
 from fgl_flower.synthesis.engine import engine_for
 from fgl_flower.synthesis.plan import SynthesisPlan
 from fgl_flower.synthesis.store import SyntheticStore
+from fgl_flower.wire.payload import PromptPayload
 from strategies.federated import strategy_of
 from strategies.fgl import FGL
 from strategies.one_shot import one_shot_model

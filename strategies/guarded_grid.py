@@ -11,9 +11,9 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
 from fgl_flower.errors import RunError
-from fgl_flower.ledger import Direction, Ledger, message_bytes
-from fgl_flower.payload import Rejection
-from fgl_flower.result import Failure
+from fgl_flower.records.ledger import Direction, Ledger, message_bytes
+from fgl_flower.records.result import Failure
+from fgl_flower.wire.payload import Rejection
 from strategies.failures import ClientErrors, Failures
 from strategies.gate import Gate
 

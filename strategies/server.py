@@ -12,7 +12,6 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from fgl_flower.arrays import load_arrays, to_arrays
 from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
 from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import load_source
@@ -21,9 +20,10 @@ from fgl_flower.learning.classifier import build_model
 from fgl_flower.learning.evaluation import Evaluation, evaluate
 from fgl_flower.learning.images import Images, decode
 from fgl_flower.learning.training import Epoch, train
-from fgl_flower.ledger import Ledger
-from fgl_flower.result import Result
-from fgl_flower.runs import CLIENT_ERRORS, RunFolder, Sample
+from fgl_flower.records.ledger import Ledger
+from fgl_flower.records.result import Result
+from fgl_flower.records.run_folder import CLIENT_ERRORS, RunFolder, Sample
+from fgl_flower.wire.arrays import load_arrays, to_arrays
 from strategies.divergence import HOPELESS, MARGIN, diverged, sentence
 from strategies.failures import ClientErrors
 from strategies.gate import MODEL_MESSAGE, Gate

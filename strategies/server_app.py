@@ -6,10 +6,10 @@ from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
 from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
-from fgl_flower.ledger import Ledger
 from fgl_flower.preflight import preflight
-from fgl_flower.result import Result
-from fgl_flower.runs import RunFolder
+from fgl_flower.records.ledger import Ledger
+from fgl_flower.records.result import Result
+from fgl_flower.records.run_folder import RunFolder
 from strategies.centralised import centralised
 from strategies.federated import STRATEGIES
 from strategies.local import local

@@ -10,8 +10,9 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from hypothesis import strategies as st
 
-from fgl_flower.payload import Prompt, PromptPayload, encode
-from fgl_flower.vectors import Vectors
+from fgl_flower.wire.codec import encode
+from fgl_flower.wire.payload import Prompt, PromptPayload
+from fgl_flower.wire.vectors import Vectors
 
 CLIENTS, PROMPTS = 3, 20  # of the federation under attack; prompts a client may send
 CLASSES, STYLES = ("star", "circle", "heart"), ("sketch", "photo")

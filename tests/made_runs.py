@@ -9,9 +9,9 @@ import torch
 
 from fgl_flower.config import RunConfig
 from fgl_flower.data.world import CLASSES, STYLES, draw
-from fgl_flower.reading import Run
-from fgl_flower.result import Result
-from fgl_flower.runs import RunFolder, Sample
+from fgl_flower.records.reading import Run
+from fgl_flower.records.result import Result
+from fgl_flower.records.run_folder import RunFolder, Sample
 
 
 def run_of(seed: int = 0, *, validation: Sequence[float] = (), beta: float = 0.1, **figures: Any) -> Run:

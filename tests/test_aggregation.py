@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fgl_flower.payload import Prompt, PromptPayload
+from fgl_flower.wire.payload import Prompt, PromptPayload
 from strategies.aggregation import Offer, Rule, allot, held_images, merge
 
 RULES: list[Rule] = ["uniform", "by-count", "by-deficit"]

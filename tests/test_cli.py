@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments import cli, runner
+from experiments import runner
+from experiments.cli.app import app as cli
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import RunError
-from fgl_flower.reading import read_run
-from fgl_flower.runs import RunFolder
+from fgl_flower.records.reading import read_run
+from fgl_flower.records.run_folder import RunFolder
 from tests.made_runs import made_run
 
 SMALL = {
@@ -51,13 +52,13 @@ def test_help_teaches_with_examples() -> None:
         ("report", "--help"): ("Examples", "--output"),
     }.items():
         done = subprocess.run(
-            [sys.executable, "-m", "experiments.cli", *arguments], capture_output=True, text=True, check=True
+            [sys.executable, "-m", "experiments.cli.app", *arguments], capture_output=True, text=True, check=True
         )
         assert all(part in done.stdout for part in parts), done.stdout
 
 
 def test_help_does_not_wait_for_torch() -> None:
-    code = "import sys, experiments.cli; assert not {'torch', 'flwr', 'matplotlib'} & set(sys.modules)"
+    code = "import sys, experiments.cli.app; assert not {'torch', 'flwr', 'matplotlib'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

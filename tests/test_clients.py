@@ -15,14 +15,15 @@ from clients.data import Client
 from clients.prompting import prompts
 from clients.regularisers import contrastive, proximal
 from clients.training import PREVIOUS, fit, round_seed
-from fgl_flower.arrays import load_arrays, to_arrays
 from fgl_flower.config import RunConfig
 from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import load_source
 from fgl_flower.learning.classifier import build_model
-from fgl_flower.limits import Limits
-from fgl_flower.payload import PromptPayload, decode
 from fgl_flower.simulation import InlineGrid
+from fgl_flower.wire.arrays import load_arrays, to_arrays
+from fgl_flower.wire.codec import decode
+from fgl_flower.wire.limits import Limits
+from fgl_flower.wire.payload import PromptPayload
 
 SMALL: dict[str, Any] = {
     "method": "fedavg",

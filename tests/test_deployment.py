@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fgl_flower.reading import read_run
+from fgl_flower.records.reading import read_run
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent

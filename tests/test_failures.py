@@ -14,12 +14,13 @@ from clients import client_app as client_module
 from clients.client_app import app as deployed
 from clients.client_app import simulated
 from fgl_flower.config import RunConfig
-from fgl_flower.ledger import Ledger
-from fgl_flower.payload import Prompt, PromptPayload, encode
-from fgl_flower.reading import read_run
-from fgl_flower.result import Failure
-from fgl_flower.runs import RunFolder
+from fgl_flower.records.ledger import Ledger
+from fgl_flower.records.reading import read_run
+from fgl_flower.records.result import Failure
+from fgl_flower.records.run_folder import RunFolder
 from fgl_flower.simulation import InlineGrid
+from fgl_flower.wire.codec import encode
+from fgl_flower.wire.payload import Prompt, PromptPayload
 from strategies.failures import ClientErrors, Failures
 from strategies.gate import Admitted, Gate
 from strategies.guarded_grid import GuardedGrid

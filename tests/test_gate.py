@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fgl_flower.errors import RunError
-from fgl_flower.ledger import Ledger
-from fgl_flower.payload import Prompt, PromptPayload, Rejection, encode
+from fgl_flower.records.ledger import Ledger
 from fgl_flower.simulation import InlineGrid
+from fgl_flower.wire.codec import encode
+from fgl_flower.wire.payload import Prompt, PromptPayload, Rejection
 from strategies.gate import Admitted, Gate
 from strategies.guarded_grid import GuardedGrid
 

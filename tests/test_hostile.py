@@ -12,11 +12,12 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from fgl_flower.ledger import Ledger
-from fgl_flower.limits import Kind, Limits
-from fgl_flower.payload import Prompt, PromptPayload, encode
+from fgl_flower.records.ledger import Ledger
 from fgl_flower.simulation import InlineGrid
-from fgl_flower.vectors import Vectors
+from fgl_flower.wire.codec import encode
+from fgl_flower.wire.limits import Kind, Limits
+from fgl_flower.wire.payload import Prompt, PromptPayload
+from fgl_flower.wire.vectors import Vectors
 from strategies.aggregation import allot, merge
 from strategies.fgl import FGL
 from strategies.gate import Gate

@@ -15,11 +15,12 @@ from fgl_flower.config import RunConfig
 from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import load_source
 from fgl_flower.errors import RunError
-from fgl_flower.ledger import Ledger
-from fgl_flower.payload import Prompt, PromptPayload, encode
-from fgl_flower.reading import Run, read_run
-from fgl_flower.runs import RunFolder
+from fgl_flower.records.ledger import Ledger
+from fgl_flower.records.reading import Run, read_run
+from fgl_flower.records.run_folder import RunFolder
 from fgl_flower.simulation import InlineGrid
+from fgl_flower.wire.codec import encode
+from fgl_flower.wire.payload import Prompt, PromptPayload
 from strategies.server import Server
 from strategies.server_app import METHODS, serve
 from tests.tiny_models import save_text_to_image

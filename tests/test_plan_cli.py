@@ -9,7 +9,7 @@ from clients.data import Client
 from clients.prompting import prompts
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
-from fgl_flower.payload import encode
+from fgl_flower.wire.codec import encode
 from strategies.planning import plan_for
 from tests.test_cli import fgl
 

@@ -19,11 +19,12 @@ from fgl_flower.data.sources import load_source
 from fgl_flower.errors import ConfigError, DataError, ModelError
 from fgl_flower.foundation.downloads import client_models
 from fgl_flower.foundation.text import TextEncoder
-from fgl_flower.ledger import object_bytes
-from fgl_flower.limits import Limits
-from fgl_flower.payload import PromptPayload, Rejection, decode, encode
 from fgl_flower.preflight import preflight
-from fgl_flower.reading import read_run
+from fgl_flower.records.ledger import object_bytes
+from fgl_flower.records.reading import read_run
+from fgl_flower.wire.codec import decode, encode
+from fgl_flower.wire.limits import Limits
+from fgl_flower.wire.payload import PromptPayload, Rejection
 from strategies.planning import limits_for, plan_for
 from tests.whole_runs import served
 

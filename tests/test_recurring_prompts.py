@@ -22,10 +22,11 @@ from clients.prompting import answer
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
 from fgl_flower.errors import RunError
-from fgl_flower.ledger import Ledger
-from fgl_flower.payload import Prompt, PromptPayload, Unchanged, encode
-from fgl_flower.runs import RunFolder
+from fgl_flower.records.ledger import Ledger
+from fgl_flower.records.run_folder import RunFolder
 from fgl_flower.simulation import InlineGrid
+from fgl_flower.wire.codec import encode
+from fgl_flower.wire.payload import Prompt, PromptPayload, Unchanged
 from strategies.fgl import FGL, Schedule
 from strategies.gate import Gate
 from strategies.guarded_grid import GuardedGrid

@@ -13,10 +13,11 @@ from flwr.clientapp import ClientApp
 from clients.client_app import app as client_app
 from fgl_flower.config import RunConfig
 from fgl_flower.data.folders import DOMAINNET_DOMAINS
-from fgl_flower.payload import Prompt, PromptPayload, Unchanged, encode
-from fgl_flower.reading import Run, read_run
-from fgl_flower.runs import RunFolder
+from fgl_flower.records.reading import Run, read_run
+from fgl_flower.records.run_folder import RunFolder
 from fgl_flower.simulation import InlineGrid
+from fgl_flower.wire.codec import encode
+from fgl_flower.wire.payload import Prompt, PromptPayload, Unchanged
 from strategies.server_app import serve
 from tests.test_recurring_prompts import put
 from tests.tiny_models import save_text_to_image

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fgl_flower.config import RunConfig
+from fgl_flower.records.run_folder import RunFolder
 from fgl_flower.report.charts import Curve, line_chart
-from fgl_flower.report.dots import Dot, dot_plot, scale_of
+from fgl_flower.report.dot_plot import Dot, dot_plot, scale_of
+from fgl_flower.report.formatting import human_bytes, human_seconds, percent, percent_interval, points_interval
 from fgl_flower.report.intervals import Interval, interval
 from fgl_flower.report.page import write_report
 from fgl_flower.report.partition_plot import partition_plot
-from fgl_flower.report.words import human_bytes, human_seconds, percent, percent_interval, points_interval
-from fgl_flower.runs import RunFolder
 from tests.made_runs import made_run
 
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from experiments.runner import run
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import DataError, RunError
-from fgl_flower.reading import read_run
+from fgl_flower.records.reading import read_run
 
 SMALL = {
     "method": "fedavg",

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
 from fgl_flower.files import read_json_lines, write_bytes
-from fgl_flower.reading import read_run
-from fgl_flower.result import Result
-from fgl_flower.runs import RunFolder, Sample
+from fgl_flower.records.reading import read_run
+from fgl_flower.records.result import Result
+from fgl_flower.records.run_folder import RunFolder, Sample
 
 REQUIRED = {
     *("method", "dataset", "partition", "seed", "rounds", "clients", "accuracy", "accuracy_by_domain"),
@@ -88,7 +88,9 @@ def test_a_run_without_a_result_is_marked_failed(tmp_path: Path) -> None:
 
 def test_a_killed_run_reads_as_failed(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from fgl_flower.config import RunConfig; from fgl_flower.runs import RunFolder\n"
+        "import sys, time\n"
+        "from fgl_flower.config import RunConfig\n"
+        "from fgl_flower.records.run_folder import RunFolder\n"
         "RunFolder.create(RunConfig.parse({'runs-dir': sys.argv[1], 'name': 'killed'})); print('up', flush=True)\n"
         "time.sleep(60)"
     )

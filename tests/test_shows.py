@@ -15,7 +15,7 @@ from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
 from fgl_flower.learning.classifier import build_model
 from fgl_flower.learning.images import normalise
-from fgl_flower.reading import read_run
+from fgl_flower.records.reading import read_run
 
 TINY = {
     "private-images": 60,

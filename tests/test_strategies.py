@@ -10,9 +10,10 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg, Strategy
 
 from fgl_flower.config import RunConfig
-from fgl_flower.ledger import Ledger
-from fgl_flower.payload import Prompt, PromptPayload, encode
+from fgl_flower.records.ledger import Ledger
 from fgl_flower.simulation import InlineGrid
+from fgl_flower.wire.codec import encode
+from fgl_flower.wire.payload import Prompt, PromptPayload
 from strategies.federated import STRATEGIES
 from strategies.fgl import FGL
 from strategies.gate import Gate

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from experiments.bench import app as bench
-from experiments.store_cli import app as store_app
+from experiments.bench.app import app as bench
+from experiments.cli.store import app as store_app
 from fgl_flower.synthesis.shards import shard_folder, shard_names
 from fgl_flower.synthesis.store import SyntheticStore
 from tests.test_synthesis_store import drawn, plan_of
@@ -65,7 +65,7 @@ def test_no_store_is_bad_input(command: list[str], tmp_path: Path) -> None:
 
 
 def test_bench_measures_a_checkpoint(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiments.reference_loop.STEPS", 4)
+    monkeypatch.setattr("experiments.bench.reference_loop.STEPS", 4)
     words = ["synthesis", "--generator", str(tiny_checkpoint), "--device", "cpu", "--repeats", "1", "-o", str(tmp_path)]
     done = CliRunner().invoke(bench, words)
     assert done.exit_code == 0, done.output

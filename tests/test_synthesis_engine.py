@@ -11,7 +11,8 @@ import torch
 from fgl_flower.errors import ModelError, StoreError
 from fgl_flower.foundation.generator import Generator, GeneratorCard
 from fgl_flower.synthesis import engine as engines
-from fgl_flower.synthesis import tuning, upkeep
+from fgl_flower.synthesis import maintenance as upkeep
+from fgl_flower.synthesis import tuning
 from fgl_flower.synthesis.engine import LocalEngine, windows
 from fgl_flower.synthesis.plan import SamplingSettings, SynthesisPlan, make_plan
 from fgl_flower.synthesis.sampler import PROMPTS_PER_CALL, PromptCache, Sampler

@@ -9,7 +9,7 @@ import ray
 
 from fgl_flower.errors import ModelError
 from fgl_flower.foundation.generator import Generator
-from fgl_flower.synthesis import upkeep
+from fgl_flower.synthesis import maintenance as upkeep
 from fgl_flower.synthesis.engine import LocalEngine
 from fgl_flower.synthesis.store import SyntheticStore
 from tests.test_synthesis_engine import plan_for

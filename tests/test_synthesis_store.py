@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from fgl_flower.errors import StoreError
 from fgl_flower.foundation.generator import GeneratorCard
-from fgl_flower.synthesis import decoding, shards, upkeep
+from fgl_flower.synthesis import decoding, shards
+from fgl_flower.synthesis import maintenance as upkeep
 from fgl_flower.synthesis.plan import SamplingSettings, SynthesisPlan, make_plan
 from fgl_flower.synthesis.shards import SyntheticImage, shard_folder, shard_names
 from fgl_flower.synthesis.store import SyntheticStore

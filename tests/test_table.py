@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from experiments.cells import Cells, Workers, different
-from experiments.table import Table
-from experiments.table_files import first_at, markdown, revisions
+from experiments.table.cells import Cells, Workers, different
+from experiments.table.files import first_at, markdown, revisions
+from experiments.table.spec import Table
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
 from fgl_flower.foundation.generator import inspect
-from fgl_flower.reading import read_run
-from fgl_flower.report.table_page import Row
+from fgl_flower.records.reading import read_run
+from fgl_flower.report.table.page import Row
 from tests.made_runs import made_run, run_of
 
 FEDAVG = 'method = "fedavg"\nrounds = 2\nlocal-epochs = 1\nname = "ignored"\n'
@@ -66,7 +66,7 @@ def changed(file: Path, old: str, new: str) -> Path:
 
 
 def fgl(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "experiments.cli", "table", *map(str, arguments)]
+    command = [sys.executable, "-m", "experiments.cli.app", "table", *map(str, arguments)]
     environment = {**os.environ, "COLUMNS": "150", "PYTHONPATH": str(Path(__file__).parents[1])}
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, check=False)
 
@@ -164,7 +164,7 @@ def test_a_killed_table_repeats_no_finished_cell_and_gives_the_same_files(file: 
     assert fgl(*arguments, cwd=whole).returncode == 0
 
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    command = [sys.executable, "-m", "experiments.cli", "table", *map(str, arguments)]
+    command = [sys.executable, "-m", "experiments.cli.app", "table", *map(str, arguments)]
     running = subprocess.Popen(command, cwd=killed, stdout=subprocess.DEVNULL, env=environment)
     while len(list(killed.glob("runs/cells/*/result.json"))) < 3:
         assert running.poll() is None

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import STORE_EVERYTH
 from experiments.runner import run
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
-from fgl_flower.reading import Run, read_run
+from fgl_flower.records.reading import Run, read_run
 
 SMALL = {
     "method": "fgl",
@@ -117,7 +117,7 @@ def test_the_configuration_can_be_read_and_the_file_names_no_host(finished: Run,
 
 def test_runs_that_do_not_ask_for_it_never_import_it(tmp_path: Path) -> None:
     code = (
-        "import sys; from fgl_flower.config import RunConfig; from fgl_flower.runs import RunFolder\n"
+        "import sys; from fgl_flower.config import RunConfig; from fgl_flower.records.run_folder import RunFolder\n"
         "RunFolder.create(RunConfig.parse({'runs-dir': sys.argv[1], 'name': 'plain'}))\n"
         "assert 'tensorboard' not in sys.modules"
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 from clients.client_app import app as client_app
 from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
-from fgl_flower.runs import RunFolder
+from fgl_flower.records.run_folder import RunFolder
 from fgl_flower.simulation import InlineGrid
 from strategies.server_app import serve
 

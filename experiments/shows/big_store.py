@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from experiments.bench import world_plan
+from experiments.bench.app import world_plan
 from fgl_flower.foundation.generator import GeneratorCard
+from fgl_flower.synthesis.maintenance import tidy, verify
 from fgl_flower.synthesis.plan import SamplingSettings, SynthesisPlan
 from fgl_flower.synthesis.store import SyntheticStore
-from fgl_flower.synthesis.upkeep import tidy, verify
 from fgl_flower.synthesis.writer import encode_batch
 
 CARD = GeneratorCard(

@@ -9,11 +9,11 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
+from experiments.cli.terminal import quiet
 from experiments.shows.many_runs import accuracy, bytes_up, keys, options, table
-from experiments.terminal import quiet
 from fgl_flower.config import RunConfig
 from fgl_flower.data.world import HELD_OUT_CLASSES, HELD_OUT_STYLE
-from fgl_flower.reading import Run
+from fgl_flower.records.reading import Run
 
 SAID: dict[str, dict[str, Any]] = {
     "words": {"prompt-level": "class-style"},

@@ -11,11 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from experiments.bench import world_plan
+from experiments.bench.app import world_plan
 from fgl_flower.foundation.generator import inspect
+from fgl_flower.synthesis.maintenance import verify
 from fgl_flower.synthesis.plan import SamplingSettings, SynthesisPlan
 from fgl_flower.synthesis.store import SyntheticStore
-from fgl_flower.synthesis.upkeep import verify
 
 
 def plan_of(model: str, images: int) -> SynthesisPlan:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.cli import find_finished
-from experiments.options import overrides
-from experiments.terminal import console, progress_bars
+from experiments.cli.app import find_finished
+from experiments.cli.options import overrides
+from experiments.cli.terminal import console, progress_bars
 from fgl_flower.config import RunConfig
-from fgl_flower.reading import Run, read_run
+from fgl_flower.records.reading import Run, read_run
 from fgl_flower.report.intervals import Interval, interval
 
 

@@ -10,11 +10,11 @@ import random
 import time
 from typing import Any
 
+from experiments.cli.terminal import progress_bars, quiet
 from experiments.shows.many_runs import accuracy, finished, keys, mean_and_half, options, tell
-from experiments.terminal import progress_bars, quiet
 from fgl_flower.config import RunConfig
+from fgl_flower.records.run_folder import Watch
 from fgl_flower.report.intervals import paired_difference
-from fgl_flower.runs import Watch
 
 
 def quickstart(config: RunConfig, watch: Watch) -> tuple[float, float]:

@@ -15,7 +15,7 @@ class Class(Level):
 
 
 class ClassStyle(Level):
-    """One prompt for each class and style that the client holds together; images of unknown style get the class prompt."""
+    """One prompt for each class and style held together; images of unknown style get the class prompt."""
 
     def describe(self, held: Holdings) -> Description:
         """Name classes and styles."""

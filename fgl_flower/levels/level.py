@@ -89,4 +89,5 @@ def level_of(name: str) -> Level:
         If there is none, or it lacks what a level has.
     """
     found = PROMPT_LEVEL.load(name)
-    return found() if inspect.isclass(found) else found
+    level: Level = found() if inspect.isclass(found) else found  # type: ignore[assignment]
+    return level

@@ -23,7 +23,7 @@ from fgl_flower.wire.vectors import Vectors
 
 
 class Tokens(Level):
-    """The prompts of the class-style level with ``<fish>`` for "fish" or ``<neon>`` for "neon", and the tokens' vectors.
+    """The prompts of the class-style level with ``<fish>`` for "fish" or ``<neon>`` for "neon", and what these mean.
 
     Where `token-names` lists some, the others go by words and only images of the listed ones are learned from.
     """

@@ -9,13 +9,13 @@ import tomli_w
 from markupsafe import Markup
 
 from fgl_flower.files import write_text
-from fgl_flower.reading import Run, read_run
+from fgl_flower.records.reading import Run, read_run
+from fgl_flower.records.result import Result, partition_name
 from fgl_flower.report import sections
 from fgl_flower.report.charts import Curve, line_chart
+from fgl_flower.report.formatting import human_bytes, human_seconds, percent
 from fgl_flower.report.parts import fill
 from fgl_flower.report.template import PAGE
-from fgl_flower.report.words import human_bytes, human_seconds, percent
-from fgl_flower.result import Result, partition_name
 
 
 def write_report(paths: Sequence[str | Path], target: str | Path | None = None) -> Path:

@@ -11,8 +11,8 @@ from jinja2 import DictLoader, Environment
 from markupsafe import Markup
 
 from fgl_flower.report.charts import swatch
+from fgl_flower.report.formatting import human_bytes, human_seconds, percent, percent_interval, points_interval
 from fgl_flower.report.style import CSS
-from fgl_flower.report.words import human_bytes, human_seconds, percent, percent_interval, points_interval
 
 BASE = """<!doctype html>
 <html lang="en">

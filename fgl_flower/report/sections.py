@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fgl_flower.reading import Run
+from fgl_flower.records.reading import Run
+from fgl_flower.records.result import Result
+from fgl_flower.report.formatting import human_bytes, human_seconds, percent
 from fgl_flower.report.partition_plot import partition_plot
-from fgl_flower.report.words import human_bytes, human_seconds, percent
-from fgl_flower.result import Result
 
 CLIENTS_SHOWN = 60
 CLASSES_SHOWN = 60

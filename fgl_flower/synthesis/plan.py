@@ -32,7 +32,7 @@ STORED_PER_INPUT = 256 / 224  # the paper stores 256 px for a learner that crops
 
 
 class PromptLike(Protocol):
-    """What `make_plan` needs of a prompt; `fgl_flower.payload.Prompt` is one."""
+    """What `make_plan` needs of a prompt; `fgl_flower.wire.codec.Prompt` is one."""
 
     @property
     def text(self) -> str: ...

@@ -9,11 +9,11 @@ import typer
 from rich import box
 from rich.table import Table
 
-from experiments.options import SetOption, load
-from experiments.terminal import console, quiet, told_in_a_sentence
+from experiments.cli.options import SetOption, load
+from experiments.cli.terminal import console, quiet, told_in_a_sentence
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError, RunError
-from fgl_flower.report.words import human_bytes
+from fgl_flower.report.formatting import human_bytes
 
 FileArgument = Annotated[Path, typer.Argument(help="Run configuration (flat TOML).", metavar="FILE")]
 
@@ -74,7 +74,7 @@ def preview(
         from clients.client_app import app as client_app
         from clients.data import Client
         from clients.prompting import prompts
-        from fgl_flower.payload import encode
+        from fgl_flower.wire.codec import encode
 
         if not 0 <= client < config.clients:
             raise ConfigError(f"--client {client}: the run has clients 0 to {config.clients - 1}")
@@ -111,10 +111,11 @@ def _ask(config: RunConfig) -> tuple[Any, dict[str, str]]:
 
     from clients.client_app import app as client_app
     from fgl_flower.data.sources import load_source
-    from fgl_flower.ledger import Ledger
-    from fgl_flower.payload import PromptPayload, decode
     from fgl_flower.preflight import preflight
+    from fgl_flower.records.ledger import Ledger
     from fgl_flower.simulation import InlineGrid
+    from fgl_flower.wire.codec import decode
+    from fgl_flower.wire.payload import PromptPayload
     from strategies.gate import Gate
     from strategies.guarded_grid import GuardedGrid
     from strategies.planning import limits_for, plan_for
@@ -136,7 +137,7 @@ def _ask(config: RunConfig) -> tuple[Any, dict[str, str]]:
 def _message_bytes(client_app: Any, records: Any) -> int:
     from flwr.app import Message, RecordDict
 
-    from fgl_flower.ledger import message_bytes
+    from fgl_flower.records.ledger import message_bytes
     from fgl_flower.simulation import InlineGrid
 
     node = next(iter(InlineGrid(client_app, 1, {}).get_node_ids()))

@@ -1,6 +1,6 @@
 """Bounds of what one client may send in the prompt round: bytes, prompts, characters, tokens, counts.
 
-The decoder (`fgl_flower.payload`) holds every reply against them before it spends memory on it.
+The decoder (`fgl_flower.wire.codec`) holds every reply against them before it spends memory on it.
 """
 
 import re

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from experiments.terminal import EXIT_FAILED, console, progress_bars, told_in_a_sentence
+from experiments.cli.terminal import EXIT_FAILED, console, progress_bars, told_in_a_sentence
 from fgl_flower.errors import ConfigError
-from fgl_flower.report.words import human_bytes
+from fgl_flower.report.formatting import human_bytes
 
 # pyarrow and the store are imported inside the commands, so that `fgl --help` answers at once.
 
@@ -32,8 +32,8 @@ def ls(store: Store = DEFAULT) -> None:
       fgl store ls runs/store
     """
     with told_in_a_sentence(verbose=False):
+        from fgl_flower.synthesis.maintenance import contents
         from fgl_flower.synthesis.shards import shard_folder, shard_names
-        from fgl_flower.synthesis.upkeep import contents
 
         _exists(store)
         table = Table(box=None, pad_edge=False)
@@ -67,7 +67,7 @@ def verify(store: Store = DEFAULT) -> None:
       fgl store verify runs/store
     """
     with told_in_a_sentence(verbose=False):
-        from fgl_flower.synthesis.upkeep import verify as check
+        from fgl_flower.synthesis.maintenance import verify as check
 
         _exists(store)
         with progress_bars(f"verify {store}") as watch:
@@ -94,7 +94,7 @@ def gc(
       fgl store gc runs/store --drop 1a2b3c4d
     """
     with told_in_a_sentence(verbose=False):
-        from fgl_flower.synthesis.upkeep import tidy
+        from fgl_flower.synthesis.maintenance import tidy
 
         _exists(store)
         with progress_bars(f"gc {store}") as watch:
@@ -119,8 +119,8 @@ def export(
       fgl store export images runs/store --settings 1a2b3c4d
     """
     with told_in_a_sentence(verbose=False):
-        from fgl_flower.synthesis.upkeep import contents
-        from fgl_flower.synthesis.upkeep import export as write
+        from fgl_flower.synthesis.maintenance import contents
+        from fgl_flower.synthesis.maintenance import export as write
 
         _exists(store)
         if settings and settings not in (known := [row.settings_id for row in contents(store)]):

@@ -13,15 +13,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
-from experiments.cells import Cells, Workers, different
-from experiments.options import SetOption, overrides
-from experiments.table import Cell, Table
-from experiments.table_files import named, plus_minus, revisions, write_files
-from experiments.terminal import EXIT_FAILED, EXIT_INTERRUPTED, console, errors, quiet, told_in_a_sentence
+from experiments.cli.options import SetOption, overrides
+from experiments.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, console, errors, quiet, told_in_a_sentence
+from experiments.table.cells import Cells, Workers, different
+from experiments.table.files import named, plus_minus, revisions, write_files
+from experiments.table.spec import Cell, Table
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
 from fgl_flower.report.intervals import interval
-from fgl_flower.report.table_page import Row, TableReport, write_table_page
+from fgl_flower.report.table.page import Row, TableReport, write_table_page
 
 
 def table(

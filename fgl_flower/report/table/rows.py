@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fgl_flower.reading import Run
-from fgl_flower.result import Result
+from fgl_flower.records.reading import Run
+from fgl_flower.records.result import Result
 
 
 @dataclass(frozen=True)

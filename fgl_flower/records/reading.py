@@ -1,4 +1,4 @@
-"""A run folder as read back, finished or not; what it holds is told in `fgl_flower.runs`."""
+"""A run folder as read back, finished or not; what it holds is told in `fgl_flower.records.run_folder`."""
 
 import json
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
 from fgl_flower.files import read_json, read_json_lines
-from fgl_flower.result import Result
-from fgl_flower.runs import State
+from fgl_flower.records.result import Result
+from fgl_flower.records.run_folder import State
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
 from fgl_flower.errors import ConfigError, ModelError, reason
-from fgl_flower.reading import Run, read_run
+from fgl_flower.records.reading import Run, read_run
 
 Tell = Callable[[str, str, int, int], None]
 """(run, phase, done, total): how far a running cell is."""
@@ -217,7 +217,7 @@ def _key(config: RunConfig) -> str:
 
 def _start() -> None:
     """Prepare a worker: quiet, and gone with the table that started it, even if that is killed."""
-    from experiments.terminal import quiet
+    from experiments.cli.terminal import quiet
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # else Ctrl-C is but this run's failure, and the next one begins
     quiet(False)

@@ -4,8 +4,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fgl_flower import environment
 from fgl_flower.config import RunConfig
+from fgl_flower.records import environment
 
 
 class Failure(BaseModel):

@@ -6,12 +6,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from fgl_flower.reading import Run
+from fgl_flower.records.reading import Run
 from fgl_flower.report.charts import Curve, line_chart
-from fgl_flower.report.dots import Dot, dot_plot, scale_of
+from fgl_flower.report.dot_plot import Dot, dot_plot, scale_of
+from fgl_flower.report.formatting import human_bytes
 from fgl_flower.report.intervals import interval
-from fgl_flower.report.table_rows import Column, Row, columns_of, methods_of
-from fgl_flower.report.words import human_bytes
+from fgl_flower.report.table.rows import Column, Row, columns_of, methods_of
 
 
 def dot_plots(rows: Sequence[Row]) -> list[dict[str, Any]]:

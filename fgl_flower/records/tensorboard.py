@@ -27,8 +27,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import image, scalar, text
 
-from fgl_flower.result import Result
-from fgl_flower.runs import Sample
+from fgl_flower.records.result import Result
+from fgl_flower.records.run_folder import Sample
 
 FOLDER = "tensorboard"
 FILE = "events.out.tfevents.run"  # TensorBoard reads what has "tfevents" in its name

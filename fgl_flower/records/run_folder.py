@@ -3,15 +3,15 @@
 | file | holds |
 |---|---|
 | `config.toml` | every key of `RunConfig`, defaults included: `fgl run RUN/config.toml` runs it again |
-| `environment.json` | interpreter, libraries, processor, git revision (`fgl_flower.environment`) |
+| `environment.json` | interpreter, libraries, processor, git revision (`fgl_flower.records.environment`) |
 | `status.json` | `state` (running, finished, failed), the reason of a failure, the command |
 | `metrics.jsonl` | one event a line, as it happens (`RunFolder.log`) |
 | `partition.json` | `clients`, `classes`, `counts` (clients x classes) of private images; in deployment as told |
 | `samples.json`, `samples/*.png` | some synthetic images with their prompts, and validation images beside them |
 | `confusion.json` | `classes` and `counts` (true x predicted) on the test split |
 | `breakdown.json` | `classes`, `domains`, `right` and `total` (classes x domains) on the test split |
-| `ledger.json` | bytes, seconds and memory as `fgl_flower.ledger` counted them |
-| `tensorboard/` | where asked for, the same for TensorBoard (`fgl_flower.tensorboard`) |
+| `ledger.json` | bytes, seconds and memory as `fgl_flower.records.ledger` counted them |
+| `tensorboard/` | where asked for, the same for TensorBoard (`fgl_flower.records.tensorboard`) |
 | `clients.log` | whole errors of a simulation's clients, each different one once |
 | `traceback.txt` | where a failed run broke |
 | `model.safetensors` | the global model |
@@ -36,16 +36,16 @@ import numpy as np
 import tomli_w
 from PIL import Image
 
-from fgl_flower import environment
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError, reason
 from fgl_flower.files import plain, write_bytes, write_json, write_text
-from fgl_flower.result import Result, partition_name
+from fgl_flower.records import environment
+from fgl_flower.records.result import Result, partition_name
 
 if TYPE_CHECKING:
     import torch  # reading a run must not cost the seconds that importing torch takes
 
-    from fgl_flower.tensorboard import Board
+    from fgl_flower.records.tensorboard import Board
 
 CLIENT_ERRORS = "clients.log"
 State = Literal["running", "finished", "failed"]
@@ -124,7 +124,7 @@ class RunFolder:
         write_json(path / "environment.json", environment.describe())
         folder._mark("running", command=command)
         if config.tensorboard:
-            from fgl_flower.tensorboard import Board  # an extra, which need not be installed
+            from fgl_flower.records.tensorboard import Board  # an extra, which need not be installed
 
             folder._board = Board(path)
         return folder

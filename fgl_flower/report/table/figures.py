@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from fgl_flower.records.result import Result
 from fgl_flower.report import sections
+from fgl_flower.report.formatting import human_bytes, human_seconds, seeds_text
 from fgl_flower.report.intervals import Interval, interval, paired_difference
-from fgl_flower.report.table_rows import Column, Row, columns_of, methods_of
-from fgl_flower.report.words import human_bytes, human_seconds, seeds_text
-from fgl_flower.result import Result
+from fgl_flower.report.table.rows import Column, Row, columns_of, methods_of
 
 BYTES = {
     "up_per_client": "up per client",

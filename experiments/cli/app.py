@@ -8,13 +8,14 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from experiments import bench, plan_cli, store_cli, table_cli
-from experiments.options import SetOption, load
-from experiments.terminal import console, progress_bars, quiet, run_table, told_in_a_sentence
+from experiments.bench.app import app as bench_app
+from experiments.cli import plan, store, table
+from experiments.cli.options import SetOption, load
+from experiments.cli.terminal import console, progress_bars, quiet, run_table, told_in_a_sentence
 from fgl_flower.config import RunConfig, describe_keys
 from fgl_flower.errors import ConfigError
-from fgl_flower.reading import Run, read_run
-from fgl_flower.runs import default_name
+from fgl_flower.records.reading import Run, read_run
+from fgl_flower.records.run_folder import default_name
 
 # torch, Flower and matplotlib are imported inside the commands that need them, so that `fgl --help` answers at once.
 
@@ -191,11 +192,11 @@ def _write_report(paths: list[Path], target: Path) -> Path:
     return write_report(paths, target)
 
 
-app.command()(table_cli.table)
-app.command()(plan_cli.plan)
-app.command()(plan_cli.preview)
-app.add_typer(store_cli.app, name="store")
-app.add_typer(bench.app, name="bench")
+app.command()(table.table)
+app.command()(plan.plan)
+app.command()(plan.preview)
+app.add_typer(store.app, name="store")
+app.add_typer(bench_app, name="bench")
 
 
 def main() -> None:

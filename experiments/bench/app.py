@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from experiments.bench_tables import markdown, table
+from experiments.bench.tables import markdown, table
 from fgl_flower.errors import ConfigError
 
 # torch and diffusers are imported inside the commands, so that `fgl --help` answers at once. Neither Flower nor
@@ -56,8 +56,8 @@ class Contestant:
 
     def run(self) -> None:
         """Draw `images` images that were never drawn before, into a new folder, and note rate and memory."""
-        from experiments.measuring import peak_memory, synchronise
-        from experiments.reference_loop import run_reference
+        from experiments.bench.measuring import peak_memory, synchronise
+        from experiments.bench.reference_loop import run_reference
         from fgl_flower.synthesis.store import SyntheticStore
 
         self.seed += 1
@@ -142,12 +142,12 @@ def synthesis(
         _write(results, output)
     console.print(table(results))
     if levers:
-        from experiments.levers import measure_levers
+        from experiments.bench.ablation import measure_levers
 
         results["levers"] = measure_levers(generator, device, repeats, console)
         _write(results, output)
     if accuracy:
-        from experiments.levers import measure_accuracy
+        from experiments.bench.ablation import measure_accuracy
 
         results["accuracy"] = {}
         for one in contestants:
@@ -167,8 +167,8 @@ def _say(name: str, figure: str) -> None:
 
 def _contestants(model: str, few_step: str, steps: int, device: str, precision: str) -> list[Contestant]:
     """Return the reference loop, the engine at equal settings, and the engine as one would use it."""
-    from experiments.random_models import SD21, build_sd21
-    from experiments.reference_loop import GUIDANCE, STEPS
+    from experiments.bench.random_models import SD21, build_sd21
+    from experiments.bench.reference_loop import GUIDANCE, STEPS
     from fgl_flower.device import resolve_device
     from fgl_flower.foundation.generator import Generator
     from fgl_flower.synthesis.engine import LocalEngine
@@ -205,7 +205,7 @@ def _prepare_gpu(contestants: list[Contestant], results: dict[str, Any], output:
     """Measure the device, count operations, compile, and let every contestant fill its batches."""
     import torch
 
-    from experiments.measuring import matmul_rate, operations_per_image
+    from experiments.bench.measuring import matmul_rate, operations_per_image
 
     device = contestants[0].generator.device
     results["matmul_flops"] = matmul_rate(device, torch.bfloat16)
@@ -223,7 +223,7 @@ def _prepare_gpu(contestants: list[Contestant], results: dict[str, Any], output:
 
 
 def _summary(contestants: list[Contestant], results: dict[str, Any]) -> list[dict[str, Any]]:
-    from experiments.measuring import Spread
+    from experiments.bench.measuring import Spread
 
     reference = contestants[0]
     rows = []

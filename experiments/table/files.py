@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.table import Table
+from experiments.table.spec import Table
 from fgl_flower.files import write_text
-from fgl_flower.reading import Run
+from fgl_flower.records.reading import Run
+from fgl_flower.report.formatting import human_bytes, human_seconds
 from fgl_flower.report.intervals import Interval, interval, paired_difference
-from fgl_flower.report.table_page import Row
-from fgl_flower.report.words import human_bytes, human_seconds
+from fgl_flower.report.table.page import Row
 
 FIGURES = (
     "accuracy",

@@ -8,12 +8,13 @@ from typing import Any
 import tomli_w
 
 from fgl_flower.files import write_text
-from fgl_flower.report import sections, table_figures
+from fgl_flower.report import sections
+from fgl_flower.report.formatting import seeds_text
 from fgl_flower.report.parts import fill
-from fgl_flower.report.table_curves import curve_pairs, dot_plots
-from fgl_flower.report.table_rows import Column, Row, TableReport, columns_of, methods_of
-from fgl_flower.report.table_template import TABLE
-from fgl_flower.report.words import seeds_text
+from fgl_flower.report.table import figures as table_figures
+from fgl_flower.report.table.curves import curve_pairs, dot_plots
+from fgl_flower.report.table.rows import Column, Row, TableReport, columns_of, methods_of
+from fgl_flower.report.table.template import TABLE
 
 __all__ = ["Row", "TableReport", "render_table_page", "write_table_page"]
 

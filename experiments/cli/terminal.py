@@ -21,8 +21,8 @@ from rich.progress import (
 from rich.table import Table
 
 from fgl_flower.errors import ConfigError, reason
-from fgl_flower.reading import Run
-from fgl_flower.report.words import human_bytes, human_seconds, percent
+from fgl_flower.records.reading import Run
+from fgl_flower.report.formatting import human_bytes, human_seconds, percent
 
 console = Console()
 errors = Console(stderr=True, soft_wrap=True)

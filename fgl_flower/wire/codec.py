@@ -19,93 +19,19 @@ compared with the federation's own lists, and what does not fit comes back as a 
 import json
 import zlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from flwr.app import ConfigRecord, RecordDict
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
-from fgl_flower.hygiene import fault, scripts_of
-from fgl_flower.limits import Kind, Limits
-from fgl_flower.vectors import Vectors, from_learned_embeds, split_block, to_learned_embeds
+from fgl_flower.wire.limits import Kind, Limits
+from fgl_flower.wire.payload import SCHEMA_VERSION, Prompt, PromptPayload, Rejection, Unchanged, token_of
+from fgl_flower.wire.unicode_checks import fault, scripts_of
+from fgl_flower.wire.vectors import Vectors, from_learned_embeds, split_block, to_learned_embeds
 
-SCHEMA_VERSION = 1
 RECORD_KEY = "payload"
 DATA_KEY, ARRAYS_KEY, FILES_KEY = "data", "arrays", "files"
 HELD_KEY = "held-round"  # in the question's config: the round of the payload that the server keeps of this client
-
-
-@dataclass(frozen=True, order=True)
-class Prompt:
-    """One prompt and the number of private images that it stands for.
-
-    Attributes
-    ----------
-    text : str
-        What the generator is told; of a payload of embeddings, the name of one.
-    label : str
-        Class name, one of the federation's.
-    domain : str
-        Style or domain name, one of the federation's; empty: unknown.
-    count : int
-        Private images behind it, at least 1.
-    """
-
-    text: str
-    label: str
-    domain: str = ""
-    count: int = 1
-
-
-@dataclass(frozen=True)
-class PromptPayload:
-    """All that one client sends in the prompt round.
-
-    Attributes
-    ----------
-    partition : int
-        The client's partition, 0 to clients - 1.
-    prompts : tuple of Prompt
-        Empty at the ``names`` level and for a client without images.
-    class_counts : dict of str to int
-        Images of each class that the client claims to hold; classes it does not hold are left out.
-    schema : int
-        Version of the wire format.
-    kind : str
-        One of `Kind`; a client that has nothing to say sends an empty ``text``.
-    arrays : mapping of str to Vectors
-        Kind ``embeddings``: by prompt text, all of one shape. Kind ``tokens``: by token. Else empty.
-    skipped : int
-        Unreadable images that the client left out.
-    """
-
-    partition: int
-    prompts: tuple[Prompt, ...] = ()
-    class_counts: dict[str, int] = field(default_factory=dict)
-    schema: int = SCHEMA_VERSION
-    kind: Kind = "text"
-    arrays: Mapping[str, Vectors] = field(default_factory=dict)
-    skipped: int = 0
-
-
-@dataclass(frozen=True)
-class Unchanged:
-    """What a client sends instead of a payload when asked again with the same data; see the module.
-
-    Attributes
-    ----------
-    partition : int
-        The client's partition, 0 to clients - 1.
-    """
-
-    partition: int
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """Why a reply is refused, in one sentence that is safe to log (client text is cut and escaped)."""
-
-    reason: str
 
 
 class _Head(BaseModel):
@@ -144,11 +70,6 @@ class _Columns(BaseModel):
     counts: list[PositiveInt]
     shape: tuple[PositiveInt, PositiveInt] | None = None
     skipped: NonNegativeInt = 0
-
-
-def token_of(name: str) -> str:
-    """Return the learned token that stands for a class or style."""
-    return f"<{name.replace(' ', '-')}>"
 
 
 def encode(payload: PromptPayload | Unchanged) -> RecordDict:

@@ -1,0 +1,1 @@
+"""`fgl bench`: speed, measured."""

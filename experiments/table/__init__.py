@@ -1,0 +1,1 @@
+"""Tables of runs: a base configuration times axes times seeds."""

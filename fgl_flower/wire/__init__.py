@@ -1,0 +1,1 @@
+"""The wire format of the prompt round and of models: values, codec, limits, checks."""

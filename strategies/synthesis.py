@@ -1,0 +1,78 @@
+"""From what clients described to labelled images: the server half of a prompt round."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fgl_flower.config import RunConfig
+from fgl_flower.learning.images import Images
+from fgl_flower.synthesis.engine import SynthesisEngine, SynthesisReport
+from fgl_flower.synthesis.engines import engine_for
+from fgl_flower.synthesis.plan import SynthesisPlan
+from fgl_flower.synthesis.store import SyntheticStore
+from fgl_flower.wire.payload import PromptPayload
+from strategies.planning import limits_for, plan_for
+
+
+class Synthesis:
+    """Plans, draws and reads back the training set that clients described.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Its prompt and synthesis keys say what to draw, image-size how large the learner takes it.
+    classes, domains : sequence of str
+        The federation's names.
+    store : SyntheticStore
+        Receives what is drawn; what it holds already is not drawn again.
+    engine : SynthesisEngine, optional
+        Draws; by default the one that the configuration asks for.
+    progress : callable, optional
+        Told of (images drawn, images planned).
+
+    Attributes
+    ----------
+    limits : Limits
+        Bounds of a client's payload.
+    plan : SynthesisPlan or None
+        What was drawn last.
+    report : SynthesisReport or None
+        What the engine did for it.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        classes: Sequence[str],
+        domains: Sequence[str],
+        store: SyntheticStore,
+        *,
+        engine: SynthesisEngine | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.config = config
+        self.classes = classes
+        self.domains = domains
+        self.store = store
+        self.engine = engine or engine_for(config)
+        self.progress = progress
+        self.limits = limits_for(config)
+        self.plan: SynthesisPlan | None = None
+        self.report: SynthesisReport | None = None
+
+    def draw(self, payloads: Sequence[PromptPayload]) -> Images:
+        """Return the images of what these clients described, in the order of the plan.
+
+        Raises
+        ------
+        RunError
+            If no payload holds a prompt.
+        """
+        self.plan = plan_for(self.config, self.classes, payloads)
+        self.report = self.engine.fill(self.plan, self.store, progress=self.progress)
+        return self.store.images(self.plan, self.config.image_size, self.classes, self.domains)
+
+    def figures(self) -> dict[str, Any]:
+        """Return what `Result` holds of the last synthesis."""
+        if self.plan is None:
+            return {}
+        return {"synthetic_images": len(self.plan), "synthetic_digest": self.store.digest(self.plan)}

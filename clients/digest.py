@@ -7,17 +7,17 @@ from typing import Any
 
 import datasets
 
-from clients.captions import names
 from clients.data import Client
+from clients.holdings import holdings
 
 
 def digest(client: Client) -> bytes:
     """Return 16 bytes of the client's classes, styles and image files, whatever order these come in."""
-    dataset = client.dataset
+    held = holdings(client)
     rows = []
-    if len(dataset):
-        raw = dataset.cast_column("image", datasets.Image(decode=False))
-        for label, domain, record in zip(*names(client, dataset), raw["image"], strict=True):
+    if len(held):
+        raw = held.dataset.cast_column("image", datasets.Image(decode=False))
+        for label, domain, record in zip(held.labels, held.styles, raw["image"], strict=True):
             row = hashlib.blake2b(json.dumps([label, domain]).encode(), digest_size=16)
             row.update(_content(record))
             rows.append(row.digest())

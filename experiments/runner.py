@@ -43,12 +43,12 @@ def run(config: RunConfig, *, engine: Engine = "inline", command: str = "", watc
         Whatever ended the run; its folder is then marked failed.
     """
     preflight(config)
-    with RunFolder.create(config, command=command, engine=engine, watch=watch) as folder:
+    with RunFolder.create(config, command=command, watch=watch) as folder:
         try:
             if engine == "ray":
                 _serve_with_ray(config, folder)
             else:
-                serve(InlineGrid(simulated, config.clients, config.to_flat()), config, folder)
+                serve(InlineGrid(simulated, config.clients, config.to_flat()), config, folder, engine="inline")
         except Exception as error:
             if (whole := folder.path / CLIENT_ERRORS).exists():
                 error.add_note(f"the clients' whole errors: {whole}")
@@ -90,7 +90,7 @@ def _serve_with_ray(config: RunConfig, folder: RunFolder) -> None:
 
         # Flower runs this in a thread that outlives a simulation that broke, waiting a whole round-timeout for replies
         grid.pull_messages = pull_while_clients_live  # type: ignore[method-assign]
-        serve(grid, config, folder)
+        serve(grid, config, folder, engine="ray")
 
     cores = os.cpu_count() or 1
     actors = min(config.clients, cores)

@@ -17,7 +17,7 @@ from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 
 from fgl_flower.wire.codec import decode
 from fgl_flower.wire.limits import Limits
-from fgl_flower.wire.payload import PromptPayload, Rejection
+from fgl_flower.wire.payload import PromptPayload, Rejection, Unchanged
 
 MODEL_MESSAGE = "query.model"  # carries the final model; its reply is empty
 NUM_EXAMPLES, PARTITION = "num-examples", "partition-id"
@@ -46,12 +46,15 @@ class Admitted:
         The clipped claim; None for a prompt payload.
     skipped : int or None
         Unreadable images that the client says it left out; None where the reply does not say.
+    payload : PromptPayload or Unchanged or None
+        What a reply to a prompt round holds, decoded.
     """
 
     partition: int | None
     content: RecordDict
     num_examples: int | None
     skipped: int | None = None
+    payload: PromptPayload | Unchanged | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Gate:
             if payload.partition >= self.clients:
                 return Rejection(f"partition {payload.partition} is not one of {self.clients}")
             skipped = payload.skipped if isinstance(payload, PromptPayload) else None
-            return Admitted(payload.partition, reply.content, None, skipped)
+            return Admitted(payload.partition, reply.content, None, skipped, payload)
         if message_type == MODEL_MESSAGE:
             return Rejection("an acknowledgement must be empty") if reply.content else Admitted(None, reply.content, 0)
         category = message_type.split(".")[0]

@@ -13,7 +13,7 @@ from flwr.supercore.run import Run
 from fgl_flower.errors import RunError
 from fgl_flower.records.ledger import Direction, Ledger, message_bytes
 from fgl_flower.records.result import Failure
-from fgl_flower.wire.payload import Rejection
+from fgl_flower.wire.payload import PromptPayload, Rejection, Unchanged
 from strategies.failures import ClientErrors, Failures
 from strategies.gate import Gate
 
@@ -72,6 +72,7 @@ class GuardedGrid(Grid):
         self._came: set[int] = set()
         self._shut_out: set[int] = set()
         self._pending: dict[str, Message] = {}
+        self._payloads: dict[int, PromptPayload | Unchanged] = {}  # of the last prompt round, by node
         self._empty = 0
 
     @property
@@ -161,6 +162,10 @@ class GuardedGrid(Grid):
                 raise RunError(f"round {number}: {who} gave a usable reply; the last one {reason}")
         return admitted
 
+    def payload_of(self, reply: Message) -> PromptPayload | Unchanged:
+        """Return what an admitted reply to a prompt round holds, as the gate has decoded it; once."""
+        return self._payloads.pop(reply.metadata.src_node_id)
+
     def _open(self, messages: Iterable[Message]) -> list[Message]:
         return [message for message in messages if message.metadata.dst_node_id not in self._shut_out]
 
@@ -208,6 +213,8 @@ class GuardedGrid(Grid):
         self._count("up", node, size, server_round)
         if isinstance(outcome, Rejection):
             return self._quarantine(node, outcome.reason, server_round)
+        if outcome.payload is not None:
+            self._payloads[node] = outcome.payload
         reply.content = outcome.content
         return None if outcome.num_examples == 0 else outcome.partition
 

@@ -1,6 +1,6 @@
 """The floor: each client trains alone on what it has; no model is ever shared."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -8,6 +8,7 @@ from flwr.serverapp.strategy import Strategy
 from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 
 from fgl_flower.errors import RunError
+from strategies.outcome import Outcome
 from strategies.server import Server
 
 
@@ -57,7 +58,7 @@ class Local(Strategy):
         return None
 
 
-def local(server: Server) -> Sequence[ArrayRecord]:
+def local(server: Server) -> Outcome:
     """Return the models of all clients that hold images, each trained for ``rounds`` times ``local-epochs`` epochs."""
     strategy, rounds = Local(), server.config.rounds
     server.grid.metered = False  # models travel here only to be measured: training alone costs no bytes
@@ -73,4 +74,4 @@ def local(server: Server) -> Sequence[ArrayRecord]:
         raise RunError("no client holds any image: there is nothing to train on")
     server.validate(rounds, models)
     server.judge_clients(result.train_metrics_clientapp)
-    return models
+    return Outcome(models)

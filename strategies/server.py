@@ -24,12 +24,13 @@ from fgl_flower.records.ledger import Ledger
 from fgl_flower.records.result import Result
 from fgl_flower.records.run_folder import CLIENT_ERRORS, RunFolder, Sample
 from fgl_flower.wire.arrays import load_arrays, to_arrays
+from fgl_flower.wire.limits import Limits
 from strategies.divergence import HOPELESS, MARGIN, diverged, sentence
 from strategies.failures import ClientErrors
 from strategies.gate import MODEL_MESSAGE, Gate
 from strategies.guarded_grid import GuardedGrid
-
-SAMPLES_PER_CLASS = 6
+from strategies.outcome import Outcome
+from strategies.samples import some_of_each_class
 
 
 class Server:
@@ -43,6 +44,10 @@ class Server:
     folder : RunFolder
         Receives events, samples and the result.
     ledger : Ledger
+    engine : str
+        How the clients are run: inline, ray, or deployment.
+    limits : Limits, optional
+        Bounds of a prompt payload.
 
     Attributes
     ----------
@@ -56,14 +61,20 @@ class Server:
         Unreadable images of this server, by split: a sentence each that names the file.
     diverged : set of str
         Kinds of training that ended worse than guessing; told once each, as a warning of the run.
-    class_counts : dict of int to dict of str to int
-        Images of each class that clients claim to hold, by partition; filled by a method whose clients tell.
-    extra : dict
-        Further entries of the result, filled by the method.
     """
 
-    def __init__(self, grid: Grid, config: RunConfig, folder: RunFolder, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        config: RunConfig,
+        folder: RunFolder,
+        ledger: Ledger,
+        *,
+        engine: str = "inline",
+        limits: Limits | None = None,
+    ) -> None:
         self.config = config
+        self.engine = engine
         self.folder = folder
         self.ledger = ledger
         self.source = load_source(config)
@@ -74,9 +85,10 @@ class Server:
             config.clients,
             self.source.classes,
             self.source.domains,
+            limits or Limits(),
             max_examples=config.max_client_examples,
         )
-        errors = None if folder.engine == "deployment" else ClientErrors(folder.path / CLIENT_ERRORS)
+        errors = None if engine == "deployment" else ClientErrors(folder.path / CLIENT_ERRORS)
         self.grid = GuardedGrid(grid, gate, self.ledger, folder.log, errors=errors)
         # Both splits now: what cannot be read is known before anything is spent.
         self.validation = decode(self.source.validation, config.image_size)
@@ -85,9 +97,6 @@ class Server:
         self.validation_accuracy: float | None = None
         self.validation_loss = 0.0
         self.diverged: set[str] = set()
-        self.samples: list[Sample] = []
-        self.class_counts: dict[int, dict[str, int]] = {}
-        self.extra: dict[str, Any] = {}
 
     def wait_for_clients(self, poll: float = 0.5) -> None:
         """Wait until the expected number of clients is there: Flower starts the server before they register.
@@ -220,9 +229,13 @@ class Server:
         self._judge(phase.replace("server-", "server "), done.loss, "fine-tune-lr" if server_round else "server-lr")
         return to_arrays(self.model)
 
-    def finish(self, models: Sequence[ArrayRecord]) -> Result:
+    def leave_out(self, owner: str, images: Images) -> None:
+        """Count the unreadable images of a split of this server, which `images` lack."""
+        self.skipped[owner] = images.skipped
+
+    def finish(self, outcome: Outcome) -> Result:
         """Test the final model, once, and return the run's result; of several models, one a client, the mean."""
-        source, config = self.source, self.config
+        source, config, models = self.source, self.config, outcome.models
         if not self.diverged:  # a training's loss is of the weights before its last step, this one of those after it
             self._judge("training", self.validation_loss, self._rates(), HOPELESS)
         if len(models) == 1:
@@ -233,8 +246,8 @@ class Server:
         self.folder.save_confusion(found.confusion, source.classes)
         if source.domains:
             self.folder.save_breakdown(found.right, found.total, source.classes, source.domains)
-        self.folder.save_samples(self.samples + self._validation_samples())
-        if (counts := self._private_counts()) is not None:
+        self.folder.save_samples([*outcome.samples, *self._validation_samples()])
+        if (counts := self._private_counts(outcome.class_counts)) is not None:
             self.folder.save_partition(counts, source.classes)
         measured: dict[str, Any] = {
             "accuracy": found.accuracy,
@@ -245,25 +258,25 @@ class Server:
             "failures": self.grid.failures,
             "skipped": {who: len(names) for who, names in self.skipped.items() if names} | self.grid.skipped,
         }
-        return Result.of(config, **{**measured, **self.extra})
+        return Result.of(config, **{**measured, "engine": self.engine, **outcome.figures})
 
-    def _private_counts(self) -> np.ndarray | None:
-        """Return how the private images lie, (clients, classes) int; None where the server cannot know it.
+    def _private_counts(self, claims: Mapping[int, Mapping[str, int]]) -> np.ndarray | None:
+        """Return label counts per client, (clients, classes) int; None where the server cannot know them.
 
         In a simulation the clients' shares are of this server's own data set. In a deployment each client has its own,
-        of which the server knows what it was told; a histogram of more than ``max-client-examples`` is scaled down.
+        of which the server knows what it claims; a histogram of more than ``max-client-examples`` is scaled down.
         """
         config, most = self.config, self.config.max_client_examples
         if config.method in METHODS_WITHOUT_CLIENTS:
             return None
-        if self.folder.engine != "deployment":
+        if self.engine != "deployment":
             return partition(self.source.private, config).counts()
-        if not any(self.class_counts.values()):
+        if not any(claims.values()):
             return None
         counts = np.zeros((config.clients, len(self.source.classes)), dtype=np.int64)
-        for client, told in self.class_counts.items():
-            total = max(most, sum(told.values()))
-            counts[client] = [told.get(name, 0) * most // total for name in self.source.classes]
+        for client, claim in claims.items():
+            total = max(most, sum(claim.values()))
+            counts[client] = [claim.get(name, 0) * most // total for name in self.source.classes]
         return counts
 
     def _evaluate(self, models: Sequence[ArrayRecord], images: Images) -> Evaluation:
@@ -296,23 +309,3 @@ class Server:
 def _mean(shares: Iterable[float | None]) -> float | None:
     known = [share for share in shares if share is not None]
     return fmean(known) if known else None
-
-
-def some_of_each_class(
-    images: Images, classes: tuple[str, ...], domains: tuple[str, ...]
-) -> list[tuple[int, np.ndarray, str, str]]:
-    """Return position, (S, S, 3) pixels, class and domain of a few images of each class, in differing domains."""
-    chosen = []
-    for label, name in enumerate(classes):
-        members = (images.labels == label).nonzero().flatten().tolist()
-        seen: dict[int, int] = {}
-        for i in members:
-            seen.setdefault(int(images.domains[i]), i)
-        # Another domain for each class first, so that all of them are shown.
-        order = sorted(seen, key=lambda domain: (domain - label) % max(1, len(domains)))
-        picked = [seen[domain] for domain in order] + [i for i in members if i not in seen.values()]
-        for i in picked[:SAMPLES_PER_CLASS]:
-            domain = int(images.domains[i])
-            pixels = images.pixels[i].permute(1, 2, 0).numpy()
-            chosen.append((i, pixels, name, domains[domain] if domain >= 0 else ""))
-    return chosen

@@ -1,46 +1,19 @@
 """The server's end of the wire: from a configuration to a finished run folder."""
 
-from collections.abc import Callable, Sequence
-
-from flwr.app import ArrayRecord, Context
+from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
+from fgl_flower.errors import RunError
+from fgl_flower.extension_points import METHOD, is_strategy
 from fgl_flower.preflight import preflight
 from fgl_flower.records.ledger import Ledger
 from fgl_flower.records.result import Result
 from fgl_flower.records.run_folder import RunFolder
-from strategies.centralised import centralised
-from strategies.federated import STRATEGIES
-from strategies.local import local
+from fgl_flower.wire.limits import Limits
+from strategies.federated import strategy_of
+from strategies.outcome import Outcome
 from strategies.server import Server
-
-Method = Callable[[Server], Sequence[ArrayRecord]]  # to the final global model, or to one model a client
-
-
-def _fgl(server: Server) -> Sequence[ArrayRecord]:
-    from strategies.generative import fgl  # diffusers takes seconds to import: only those who draw pay
-
-    return fgl(server)
-
-
-def _mixed(server: Server) -> Sequence[ArrayRecord]:
-    from strategies.generative import mixed
-
-    return mixed(server)
-
-
-def _federated(name: str) -> Method:
-    return lambda server: server.federate(STRATEGIES[name](server.config), server.config.rounds)
-
-
-METHODS: dict[str, Method] = {
-    "fgl": _fgl,
-    "mixed": _mixed,
-    "centralised": centralised,
-    "local": local,
-    **{name: _federated(name) for name in STRATEGIES},
-}
 
 app = ServerApp()
 
@@ -51,11 +24,11 @@ def main(grid: Grid, context: Context) -> None:
     config = RunConfig.parse(dict(context.run_config))
     engine = "ray" if type(grid).__name__ == "InMemoryGrid" else "deployment"
     preflight(config, divided=engine == "ray")
-    with RunFolder.create(config, command="flwr run", engine=engine) as folder:
-        serve(grid, config, folder)
+    with RunFolder.create(config, command="flwr run") as folder:
+        serve(grid, config, folder, engine=engine)
 
 
-def serve(grid: Grid, config: RunConfig, folder: RunFolder) -> Result:
+def serve(grid: Grid, config: RunConfig, folder: RunFolder, *, engine: str = "inline") -> Result:
     """Run the configured method on the clients behind `grid` and write everything it leaves into `folder`.
 
     Parameters
@@ -65,6 +38,8 @@ def serve(grid: Grid, config: RunConfig, folder: RunFolder) -> Result:
     config : RunConfig
     folder : RunFolder
         Made for this run and empty.
+    engine : str
+        How the clients are run: inline, ray, or deployment.
 
     Returns
     -------
@@ -80,11 +55,32 @@ def serve(grid: Grid, config: RunConfig, folder: RunFolder) -> Result:
     """
     ledger = Ledger(config.clients)
     with ledger.measuring():
-        server = Server(grid, config, folder, ledger)
+        server = Server(grid, config, folder, ledger, engine=engine, limits=_limits(config))
         if config.method not in METHODS_WITHOUT_CLIENTS:
             server.wait_for_clients()
-        result = server.finish(METHODS[config.method](server))
+        result = server.finish(_run(server))
     result = result.model_copy(update=ledger.result_fields())
     folder.save_ledger(ledger.to_dict())
     folder.finish(result)
     return result
+
+
+def _run(server: Server) -> Outcome:
+    """Run the configured method: a Flower strategy for its rounds, or a function of the server."""
+    config = server.config
+    if is_strategy(config.method):
+        return Outcome(server.federate(strategy_of(config.method, config), config.rounds))
+    outcome = METHOD.load(config.method)(server)
+    if not isinstance(outcome, Outcome):
+        raise RunError(
+            f"method = {config.method!r} returned a {type(outcome).__name__}, not a strategies.outcome.Outcome"
+        )
+    return outcome
+
+
+def _limits(config: RunConfig) -> Limits | None:
+    if not config.draws:
+        return None
+    from strategies.planning import limits_for  # diffusers takes seconds to import: only those who draw pay
+
+    return limits_for(config)

@@ -17,8 +17,8 @@ from clients.prompting import prompts
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
 from fgl_flower.errors import ConfigError, DataError, ModelError
-from fgl_flower.foundation.downloads import client_models
 from fgl_flower.foundation.text import TextEncoder
+from fgl_flower.levels.downloads import client_models
 from fgl_flower.preflight import preflight
 from fgl_flower.records.ledger import object_bytes
 from fgl_flower.records.reading import read_run

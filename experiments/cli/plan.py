@@ -131,7 +131,7 @@ def _ask(config: RunConfig) -> tuple[Any, dict[str, str]]:
     if failures := [event["reason"] for event in events if event["event"] == "failure"]:
         raise RunError(f"{len(failures)} clients failed; the last one: {failures[-1]}")
     found = [decode(reply.content, limits, source.classes, source.domains) for reply in replies]
-    return plan_for(config, source, [p for p in found if isinstance(p, PromptPayload)]), grid.quarantined
+    return plan_for(config, source.classes, [p for p in found if isinstance(p, PromptPayload)]), grid.quarantined
 
 
 def _message_bytes(client_app: Any, records: Any) -> int:

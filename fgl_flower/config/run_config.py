@@ -21,7 +21,7 @@ from fgl_flower.config.places import PlacesConfig
 from fgl_flower.config.prompts import PromptConfig
 from fgl_flower.config.synthesis import SynthesisConfig
 from fgl_flower.errors import ConfigError
-from fgl_flower.extension_points import has_server_optimiser, is_strategy
+from fgl_flower.extension_points import METHOD, has_server_optimiser, is_strategy
 
 __all__ = ["METHODS_WITHOUT_CLIENTS", "RunConfig"]
 
@@ -114,6 +114,11 @@ class RunConfig(  # later bases come first in the file
             return cls.parse(values)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from None
+
+    @property
+    def draws(self) -> bool:
+        """Whether the method draws images, as far as the configuration can tell: a user's own may."""
+        return self.method in {"fgl", "mixed"} or (METHOD.refers(self.method) and not is_strategy(self.method))
 
     def part(self, kind: type[P]) -> P:
         """Return one part of the configuration alone, for instance as the key of a cache."""

@@ -10,8 +10,8 @@ def class_prompt(config: PromptConfig, label: str, style: str = "") -> str:
 
 def caption_prompt(config: PromptConfig, label: str, style: str, caption: str) -> str:
     """Return the prompt of a caption by `instance-template`; a caption or style that is missing leaves no comma."""
-    text = fill(config.instance_template, label, style, caption)
-    return ", ".join(part.strip() for part in text.split(",") if part.strip())
+    parts = (fill(part, label, style, caption).strip() for part in config.instance_template.split(","))
+    return ", ".join(part for part in parts if part)
 
 
 def fill(template: str, label: str, style: str, caption: str = "") -> str:

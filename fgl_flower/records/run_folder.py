@@ -89,16 +89,15 @@ class RunFolder:
     ...     folder.finish(Result.of(config, accuracy=0.5))
     """
 
-    def __init__(self, path: Path, *, engine: str = "", watch: Watch | None = None) -> None:
+    def __init__(self, path: Path, *, watch: Watch | None = None) -> None:
         self.path = path
-        self.engine = engine
         self._watch = watch
         self.warnings: list[str] = []
         self._board: Board | None = None
         self._started = time.monotonic()
 
     @classmethod
-    def create(cls, config: RunConfig, *, command: str = "", engine: str = "", watch: Watch | None = None) -> Self:
+    def create(cls, config: RunConfig, *, command: str = "", watch: Watch | None = None) -> Self:
         """Make the folder and write down what is about to run.
 
         The folder is `runs-dir/NAME`; if that exists, `NAME-2`, `NAME-3` ...: no run ever overwrites another.
@@ -108,8 +107,6 @@ class RunFolder:
         config : RunConfig
         command : str
             The command line that made the run, for the report.
-        engine : str
-            How the clients are run: inline, ray, or deployment.
         watch : callable, optional
             Told of the progress: ``watch(phase, done, total)``; see `progress`.
 
@@ -119,7 +116,7 @@ class RunFolder:
             If the folder cannot be made.
         """
         path = _new_folder(Path(config.runs_dir).expanduser().resolve(), config.name or default_name(config))
-        folder = cls(path, engine=engine, watch=watch)
+        folder = cls(path, watch=watch)
         write_text(path / "config.toml", tomli_w.dumps(config.to_flat()))
         write_json(path / "environment.json", environment.describe())
         folder._mark("running", command=command)
@@ -217,7 +214,7 @@ class RunFolder:
 
     def finish(self, result: Result) -> None:
         """Write the result and the report, and mark the run finished. Call it once, last."""
-        result = result.model_copy(update={"engine": self.engine, "warnings": self.warnings})
+        result = result.model_copy(update={"warnings": self.warnings})
         if self._board is not None:
             self._board.result(result)
         write_text(self.path / "result.json", result.model_dump_json(indent=2) + "\n")

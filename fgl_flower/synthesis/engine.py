@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 
@@ -24,9 +24,6 @@ from fgl_flower.synthesis.tuning import (
     worth_compiling,
 )
 from fgl_flower.synthesis.writer import StoreWriter
-
-if TYPE_CHECKING:
-    from fgl_flower.config import RunConfig
 
 Progress = Callable[[int, int], None]  # (images of the plan that are drawn, images of the plan)
 
@@ -61,18 +58,6 @@ class SynthesisEngine(Protocol):
     def fill(self, plan: SynthesisPlan, store: SyntheticStore, progress: Progress | None = None) -> SynthesisReport:
         """Draw the missing images of a plan and return when all are in the store."""
         ...
-
-
-def engine_for(config: "RunConfig") -> SynthesisEngine:
-    """Return the engine that a run configuration asks for."""
-    model, revision, batch = config.generator, config.generator_revision, config.synthesis_batch_size
-    if config.synthesis_engine == "ray":
-        from fgl_flower.synthesis.ray_engine import RayEngine
-
-        return RayEngine(
-            model, revision, config.device, batch, actors=config.synthesis_actors, address=config.ray_address
-        )
-    return LocalEngine(model, revision, config.device, batch)
 
 
 class LocalEngine:

@@ -7,6 +7,7 @@ from fgl_flower.errors import ModelError
 from fgl_flower.foundation.captioner import captioner_folder
 from fgl_flower.foundation.generator import inspect
 from fgl_flower.foundation.text import text_folder
+from fgl_flower.levels.level import level_of
 
 _TEXT_PARTS = ("tokenizer", "text_encoder")
 _GENERATOR_PARTS = ("unet", "vae", "scheduler")
@@ -19,18 +20,18 @@ def client_models(config: RunConfig) -> dict[str, int]:
     autoencoder too to learn tokens. A captioner of the hub that this machine has not cached counts nothing.
     """
     sizes: dict[str, int] = {}
-    level = config.prompt_level
-    if level in {"instance", "embeddings"}:
+    needed = level_of(config.prompt_level).client_models
+    if "captioner" in needed:
         try:
             folder = captioner_folder(config.captioner, config.captioner_revision, download=False)
         except ModelError:
             pass
         else:
             sizes[f"captioner {config.captioner}"] = _bytes(folder)
-    if level in {"embeddings", "tokens"}:
+    if needed & {"text-encoder", "generator"}:
         card = inspect(config.generator, config.generator_revision)
         folder = text_folder(card)
-        parts = _TEXT_PARTS + (_GENERATOR_PARTS if level == "tokens" else ())
+        parts = _TEXT_PARTS + (_GENERATOR_PARTS if "generator" in needed else ())
         # A few-step generator is inverted through the one it was distilled from, which lies where the encoder does.
         sizes[f"generator {config.generator}: {', '.join(parts)}"] = sum(_bytes(folder / part) for part in parts)
     return sizes

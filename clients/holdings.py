@@ -1,0 +1,18 @@
+"""What a prompt level sees of a client."""
+
+from clients.captions import captions
+from clients.data import Client
+from fgl_flower.levels.holdings import Holdings
+
+
+def holdings(client: Client) -> Holdings:
+    """Return the client's readable images with classes, styles and, on demand, captions."""
+    source = client.source
+    return Holdings(
+        client.dataset,
+        source.classes,
+        source.domains,
+        client.config,
+        client.partition,
+        lambda dataset: captions(client, dataset),
+    )

@@ -12,6 +12,8 @@ from clients.client_app import simulated
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import RunError, reason
 from fgl_flower.preflight import preflight
+from fgl_flower.records.reading import read_result
+from fgl_flower.records.result import Result
 from fgl_flower.records.run_folder import CLIENT_ERRORS, RunFolder, Watch
 from fgl_flower.simulation import InlineGrid
 from strategies.server_app import serve
@@ -21,8 +23,20 @@ Engine = Literal["inline", "ray"]
 OBJECT_STORE_BYTES = 2**30  # Ray would take 30 % of the memory; a model of ResNet-18's size is 45 MB a client
 
 
-def run(config: RunConfig, *, engine: Engine = "inline", command: str = "", watch: Watch | None = None) -> Path:
-    """Run `config` to the end and return its run folder.
+def run(config: RunConfig, *, engine: Engine = "inline", watch: Watch | None = None) -> Result:
+    """Check data and models, run `config` to the end and return its result; `run_folder` says more.
+
+    Raises
+    ------
+    ConfigError
+        Before anything is written: the data set or a model is missing.
+    """
+    preflight(config)
+    return read_result(run_folder(config, engine=engine, watch=watch))
+
+
+def run_folder(config: RunConfig, *, engine: Engine = "inline", command: str = "", watch: Watch | None = None) -> Path:
+    """Run a configuration that has passed `preflight` to the end and return its run folder.
 
     Parameters
     ----------
@@ -37,12 +51,9 @@ def run(config: RunConfig, *, engine: Engine = "inline", command: str = "", watc
 
     Raises
     ------
-    ConfigError
-        Before anything is written: the data set or a model is missing.
     Exception
         Whatever ended the run; its folder is then marked failed.
     """
-    preflight(config)
     with RunFolder.create(config, command=command, watch=watch) as folder:
         try:
             if engine == "ray":

@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fgl_flower.levels.offers import Offer, merge
 from fgl_flower.wire.payload import Prompt, PromptPayload
-from strategies.aggregation import Offer, Rule, allot, held_images, merge
+from strategies.budget import allot, held_images
 
-RULES: list[Rule] = ["uniform", "by-count", "by-deficit"]
+RULES: list[str] = ["uniform", "by-count", "by-deficit"]
 
 
-def drawn(offers: list[Offer], budget: int, rule: Rule = "uniform", **options: object) -> dict[str, int]:
+def drawn(offers: list[Offer], budget: int, rule: str = "uniform", **options: object) -> dict[str, int]:
     return {p.text: n for p, n in allot(offers, budget, rule, **options)}  # type: ignore[arg-type]
 
 
@@ -84,9 +85,7 @@ offers_strategy = st.lists(
 
 
 @given(offers_strategy, st.integers(0, 40), st.integers(0, 40), st.sampled_from(RULES), st.integers(0, 20))
-def test_larger_budget_keeps_what_a_smaller_drew(
-    offers: list[Offer], one: int, more: int, rule: Rule, cap: int
-) -> None:
+def test_larger_budget_keeps_what_a_smaller_drew(offers: list[Offer], one: int, more: int, rule: str, cap: int) -> None:
     small, large = (Counter(dict(allot(offers, b, rule, held={"star": 7}, client_cap=cap))) for b in (one, one + more))
     assert small <= large
     if cap == 0:
@@ -128,5 +127,5 @@ def test_a_histogram_out_of_all_proportion_is_scaled_down() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_no_offers_no_images(rule: Rule) -> None:
+def test_no_offers_no_images(rule: str) -> None:
     assert allot([], 10, rule) == []

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fgl_flower.learning import training
-from fgl_flower.learning.models import build_model
+from fgl_flower.learning.classifier import build_model
 from fgl_flower.records.reading import read_run
 from strategies.divergence import diverged
 from tests.test_learning_training import SETTINGS, halves

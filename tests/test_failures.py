@@ -203,8 +203,8 @@ def broken_fit(broken: Broken) -> Callable[..., RecordDict]:
 
 
 def run(config: RunConfig, app: ClientApp, engine: str, **options: Any) -> Path:
-    with RunFolder.create(config, engine=engine) as folder:
-        serve(InlineGrid(app, config.clients, config.to_flat(), **options), config, folder)
+    with RunFolder.create(config) as folder:
+        serve(InlineGrid(app, config.clients, config.to_flat(), **options), config, folder, engine=engine)
     return folder.path
 
 

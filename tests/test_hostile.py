@@ -12,18 +12,20 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from fgl_flower.levels.offers import merge
 from fgl_flower.records.ledger import Ledger
 from fgl_flower.simulation import InlineGrid
 from fgl_flower.wire.codec import encode
 from fgl_flower.wire.limits import Kind, Limits
 from fgl_flower.wire.payload import Prompt, PromptPayload
 from fgl_flower.wire.vectors import Vectors
-from strategies.aggregation import allot, merge
+from strategies.budget import allot
 from strategies.fgl import FGL
 from strategies.gate import Gate
 from strategies.guarded_grid import GuardedGrid
 from tests import hostile
 from tests.hostile import CLASSES, CLIENTS, GLOBAL, SHAPE, STYLES, forged_prompts, forged_training, metrics
+from tests.undrawn import Undrawn
 
 KINDS: tuple[Kind, ...] = ("text", "embeddings", "tokens")
 MANY = settings(
@@ -93,18 +95,14 @@ def attacks(kind: Kind) -> st.SearchStrategy[tuple[Kind, RecordDict]]:
 @given(st.sampled_from(KINDS).flatmap(attacks))
 def test_hostile_prompt_replies_spend_nothing(drawn: tuple[Kind, RecordDict]) -> None:
     kind, attack = drawn
-    plans = []
-
-    def learn(payloads: list[PromptPayload]) -> ArrayRecord:
-        plans.append(allot(merge(payloads, 100), BUDGET, "uniform"))
-        return GLOBAL
-
-    generative = FGL(fedavg(), learn, classes=CLASSES, domains=STYLES, limits=limits(kind))  # type: ignore[arg-type]
+    synthesis = Undrawn(CLASSES, STYLES, limits(kind))
+    generative = FGL(fedavg(), synthesis, lambda arrays, images, server_round: GLOBAL)
     _, quarantined = run(attack, kind, generative, 1)
     assert len(quarantined) == 1
     (reason,) = quarantined.values()
     assert reason.isprintable()
     assert len(reason) < 400
+    plans = [allot(merge(payloads, 100), BUDGET, "uniform") for payloads in synthesis.asked]
     assert plans == [allot(merge([honest(0, kind), honest(2, kind)], 100), BUDGET, "uniform")]
 
 

@@ -15,6 +15,7 @@ from fgl_flower.config import RunConfig
 from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import load_source
 from fgl_flower.errors import RunError
+from fgl_flower.extension_points import METHOD
 from fgl_flower.records.ledger import Ledger
 from fgl_flower.records.reading import Run, read_run
 from fgl_flower.records.run_folder import RunFolder
@@ -22,7 +23,7 @@ from fgl_flower.simulation import InlineGrid
 from fgl_flower.wire.codec import encode
 from fgl_flower.wire.payload import Prompt, PromptPayload
 from strategies.server import Server
-from strategies.server_app import METHODS, serve
+from strategies.server_app import serve
 from tests.tiny_models import save_text_to_image
 from tests.whole_runs import served, small
 
@@ -34,7 +35,7 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(save_text_to_image(folder, defaults={"steps": 1, "guidance": 1.0}))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHOD.builtins)
 def test_every_method_runs_from_end_to_end(tmp_path: Path, method: str, generator: str) -> None:
     config = small(tmp_path, method, generator)
     found = read_run(served(config))
@@ -168,8 +169,8 @@ def test_rounds_in_which_every_client_asked_fails_end_the_run_soon(tmp_path: Pat
 
 
 def served_by(app: ClientApp, config: RunConfig, engine: str) -> Run:
-    with RunFolder.create(config, engine=engine) as folder:
-        serve(InlineGrid(app, config.clients, config.to_flat()), config, folder)
+    with RunFolder.create(config) as folder:
+        serve(InlineGrid(app, config.clients, config.to_flat()), config, folder, engine=engine)
     return read_run(folder.path)
 
 

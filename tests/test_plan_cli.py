@@ -39,7 +39,7 @@ def test_plan_shows_what_would_be_drawn(
     shown = capsys.readouterr().out
     config = RunConfig.load(file)
     payloads = [prompts(Client(i, config)) for i in range(3)]
-    plan = plan_for(config, load_source(config), payloads)
+    plan = plan_for(config, load_source(config).classes, payloads)
     assert plan.digest in shown
     assert f"{len(plan)} images of {len(plan.rows())} prompts by miniature-fast" in shown
     for image in plan.images[:3]:

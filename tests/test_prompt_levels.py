@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from clients import captions as captioning
-from clients.captions import captions, chosen
+from clients.captions import captions
 from clients.data import Client
+from clients.holdings import holdings
 from clients.prompting import prompts
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
@@ -61,7 +62,7 @@ def received(config: RunConfig, number: int) -> PromptPayload:
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_level_survives_the_wire_and_becomes_a_plan_of_one_size(level: str) -> None:
     config = configured(prompt_level=level)
-    plan = plan_for(config, load_source(config), [received(config, i) for i in range(2)])
+    plan = plan_for(config, load_source(config).classes, [received(config, i) for i in range(2)])
     assert Counter(image.label for image in plan.images) == dict.fromkeys(load_source(config).classes, 7)
     assert len(set(plan.keys)) == 70
     assert all(image.prompt in plan.embeddings for image in plan.images) == (level in {"embeddings", "tokens"})
@@ -109,7 +110,7 @@ def test_captions_are_scrubbed_before_they_are_sent(monkeypatch: pytest.MonkeyPa
 
 def test_a_limited_number_of_captions_is_spread_over_the_classes() -> None:
     client = Client(0, configured(max_captions=12))
-    labels = Counter(chosen(client, client.dataset)["label"])
+    labels = Counter(holdings(client).chosen().dataset["label"])
     assert labels.total() == 12
     assert max(labels.values()) - min(labels.values()) <= 1
     assert len(labels) == 10
@@ -194,7 +195,7 @@ def test_only_the_listed_names_are_learned_and_words_are_shared() -> None:
     config = configured(prompt_level="tokens", token_names="star, moon", partition="iid", clients=2)
     payloads = [received(config, i) for i in range(2)]
     assert set(payloads[0].arrays) == {"<star>", "<moon>"}
-    plan = plan_for(config, load_source(config), payloads)
+    plan = plan_for(config, load_source(config).classes, payloads)
     assert len(set(plan.keys)) == len(plan) == 70
     learned = {i.label for i in plan.images if i.prompt in plan.embeddings}
     assert learned == {"star", "moon"}

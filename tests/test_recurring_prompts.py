@@ -1,7 +1,6 @@
 """Prompt rounds that recur: when they come, who sends again, what the server makes of it and what it costs."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,9 @@ from strategies.fgl import FGL, Schedule
 from strategies.gate import Gate
 from strategies.guarded_grid import GuardedGrid
 from strategies.server_app import serve
-from tests.test_strategies import filled, toy_app
+from tests.test_strategies import filled, learns, toy_app
 from tests.tiny_models import save_text_to_image
+from tests.undrawn import Undrawn
 from tests.whole_runs import small
 
 
@@ -87,7 +87,7 @@ def test_the_schedule_by_hand(rounds: int, every: int, expected: str) -> None:
 @given(st.integers(0, 12), st.integers(0, 14))
 def test_the_wrapped_strategy_sees_each_of_its_rounds_once_and_in_order(rounds: int, every: int) -> None:
     wrapped, events = Counting(), []
-    strategy = FGL(wrapped, lambda payloads: filled(0), classes=("star",), every=every, log_event=events.append)
+    strategy = FGL(wrapped, Undrawn(), learns(0), every=every, log_event=events.append)
     seen: list[dict[str, Any]] = []
     grid = InlineGrid(toy_app(seen), 2, {})
     strategy.start(grid, filled(0), num_rounds=strategy.schedule.rounds(rounds))
@@ -111,7 +111,6 @@ def held(answers: Answers) -> tuple[list[dict[int, int]], list[dict[str, Any]], 
     """Return what was learned from (partition: images), the events, the quarantined and what each client was asked."""
     app, toy = ClientApp(), toy_app([])
     asked: list[list[Any]] = [[] for _ in answers]
-    learned: list[dict[int, int]] = []
     events: list[dict[str, Any]] = []
 
     @app.query("prompts")
@@ -127,15 +126,13 @@ def held(answers: Answers) -> tuple[list[dict[int, int]], list[dict[str, Any]], 
     def train(message: Message, context: Context) -> Message:
         return toy(message, context)
 
-    def learn(payloads: Sequence[PromptPayload]) -> ArrayRecord:
-        learned.append({payload.partition: payload.class_counts["star"] for payload in payloads})
-        return filled(0)
-
-    strategy = FGL(Counting(), learn, classes=("star",), every=1, log_event=events.append)
+    synthesis = Undrawn()
+    strategy = FGL(Counting(), synthesis, learns(0), every=1, log_event=events.append)
     gate = Gate(filled(0), len(answers), ("star",))
     grid = GuardedGrid(InlineGrid(app, len(answers), {}), gate, Ledger(len(answers)), lambda event: None)
     rounds = max(map(len, answers.values()))
     strategy.start(grid, filled(0), num_rounds=strategy.schedule.rounds(rounds), timeout=60)
+    learned = [{p.partition: p.class_counts["star"] for p in payloads} for payloads in synthesis.asked]
     return learned, [{k: v for k, v in e.items() if k != "event"} for e in events], grid.quarantined, asked
 
 

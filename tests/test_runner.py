@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiments.runner import run
+from experiments.runner import run, run_folder
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import DataError, RunError
 from fgl_flower.records.reading import read_run
@@ -46,8 +46,8 @@ def test_ray_and_inline_give_the_same_model_and_bytes(tmp_path: Path, monkeypatc
     monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "0")
     seen: list[tuple[str, int, int]] = []
     config = RunConfig.parse({**SMALL, "runs-dir": str(tmp_path)})
-    inline = read_run(run(config, engine="inline", watch=lambda *event: seen.append(event)))
-    ray = read_run(run(config, engine="ray"))
+    inline = read_run(run_folder(config, engine="inline", watch=lambda *event: seen.append(event)))
+    ray = read_run(run_folder(config, engine="ray"))
     assert inline.result is not None
     assert ray.result is not None
     assert (inline.result.engine, ray.result.engine) == ("inline", "ray")

@@ -1,6 +1,5 @@
 """What every strategy must keep to, and what each one computes, against sums done by hand."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,19 +9,28 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg, Strategy
 
 from fgl_flower.config import RunConfig
+from fgl_flower.extension_points import WRAPPED
+from fgl_flower.learning.images import Images
 from fgl_flower.records.ledger import Ledger
 from fgl_flower.simulation import InlineGrid
 from fgl_flower.wire.codec import encode
 from fgl_flower.wire.payload import Prompt, PromptPayload
-from strategies.federated import STRATEGIES
-from strategies.fgl import FGL
+from strategies.federated import strategy_of
+from strategies.fgl import FGL, Trainer
 from strategies.gate import Gate
 from strategies.guarded_grid import GuardedGrid
 from strategies.local import Local
+from tests.undrawn import Undrawn
 
 CLIENTS = 4
 SHAPES = {"w": (2, 3), "b": ()}
 CONFIG = RunConfig(method="fedavg", rounds=1)
+STRATEGIES = list(WRAPPED.builtins)
+
+
+def learns(value: float) -> Trainer:
+    """Return a trainer after which every weight has this value."""
+    return lambda arrays, images, server_round: filled(value)
 
 
 def filled(value: float) -> ArrayRecord:
@@ -109,7 +117,7 @@ class TestFederated(Conformance):
         self.name = name
 
     def build(self) -> Strategy:
-        return STRATEGIES[self.name](CONFIG)
+        return strategy_of(self.name, CONFIG)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -121,11 +129,11 @@ class TestWrapped(Conformance):
         self.name = name
 
     def build(self) -> Strategy:
-        return FGL(STRATEGIES[self.name](CONFIG), lambda payloads: filled(7), classes=("star",))
+        return FGL(strategy_of(self.name, CONFIG), Undrawn(), learns(7))
 
     def test_after_the_prompt_round_it_goes_on_as_the_wrapped_strategy_would(self) -> None:
-        generative = FGL(STRATEGIES[self.name](CONFIG), lambda payloads: filled(0), classes=("star",))
-        assert run(generative, 3)[0] == run(STRATEGIES[self.name](CONFIG), 2)[0]
+        generative = FGL(strategy_of(self.name, CONFIG), Undrawn(), learns(0))
+        assert run(generative, 3)[0] == run(strategy_of(self.name, CONFIG), 2)[0]
 
 
 class TestLocal(Conformance):
@@ -141,53 +149,48 @@ class TestLocal(Conformance):
 
 
 def test_fedavg_is_the_mean_weighted_by_examples() -> None:
-    arrays, _, _ = run(STRATEGIES["fedavg"](CONFIG), 1)
+    arrays, _, _ = run(strategy_of("fedavg", CONFIG), 1)
     # Client i adds 1 + i and holds 1 + i examples: (1*1 + 2*2 + 3*3 + 4*4) / (1 + 2 + 3 + 4) = 30 / 10.
     np.testing.assert_allclose(arrays["w"].numpy(), 3.0)
 
 
 def test_fedavgm_adds_momentum() -> None:
-    arrays, _, _ = run(STRATEGIES["fedavgm"](RunConfig(method="fedavgm", rounds=1, server_momentum=0.5)), 2)
+    arrays, _, _ = run(strategy_of("fedavgm", RunConfig(method="fedavgm", rounds=1, server_momentum=0.5)), 2)
     # Each round's step is 3; the second one adds half of the first: 3 + (0.5 * 3 + 3) = 7.5.
     np.testing.assert_allclose(arrays["w"].numpy(), 7.5)
 
 
 def test_baselines_tell_clients_their_settings() -> None:
     for name, expected in (("fedprox", {"proximal-mu": 0.01}), ("moon", {"moon-mu": 1.0, "moon-temperature": 0.5})):
-        _, seen, _ = run(STRATEGIES[name](CONFIG), 1)
+        _, seen, _ = run(strategy_of(name, CONFIG), 1)
         assert all(expected.items() <= s.items() for s in seen)
 
 
 def test_the_prompt_round_gives_the_server_every_payload_and_clients_nothing() -> None:
-    received: list[Sequence[PromptPayload]] = []
-
-    def learn(payloads: Sequence[PromptPayload]) -> ArrayRecord:
-        received.append(payloads)
-        return filled(7)
-
-    arrays, seen, _ = run(FGL(FedAvg(fraction_evaluate=0.0), learn, classes=("star",)), 1)
+    synthesis = Undrawn()
+    arrays, seen, _ = run(FGL(FedAvg(fraction_evaluate=0.0), synthesis, learns(7)), 1)
     assert arrays == filled(7)
     assert seen == [{"kind": "prompts", "round": 0}] * CLIENTS
-    assert [payload.partition for payload in received[0]] == list(range(CLIENTS))
+    assert [payload.partition for payload in synthesis.asked[0]] == list(range(CLIENTS))
 
 
 def test_fine_tuning_follows_every_aggregation() -> None:
     rounds: list[int] = []
 
-    def fine_tune(server_round: int, arrays: ArrayRecord) -> ArrayRecord:
+    def fine_tune(arrays: ArrayRecord, images: Images, server_round: int) -> ArrayRecord:
         rounds.append(server_round)
         return filled(100 * server_round)
 
-    strategy = FGL(FedAvg(fraction_evaluate=0.0), lambda payloads: filled(0), fine_tune, classes=("star",))
+    strategy = FGL(FedAvg(fraction_evaluate=0.0), Undrawn(), learns(0), fine_tune)
     arrays, _, _ = run(strategy, 3)
     assert rounds == [1, 2]
     assert arrays == filled(200)
 
 
 def test_server_momentum_steps_from_the_fine_tuned_model() -> None:
-    momentum = STRATEGIES["fedavgm"](RunConfig(method="fedavgm", rounds=1, server_momentum=0.5))
+    momentum = strategy_of("fedavgm", RunConfig(method="fedavgm", rounds=1, server_momentum=0.5))
     tuned = {1: filled(100)}
-    strategy = FGL(momentum, lambda payloads: filled(0), lambda n, arrays: tuned.get(n, arrays), classes=("star",))
+    strategy = FGL(momentum, Undrawn(), learns(0), lambda arrays, images, n: tuned.get(n, arrays))
     arrays, _, _ = run(strategy, 3)
     # The clients' mean step is 3 in both rounds: 100 + (0.5 * 3 + 3) = 104.5.
     np.testing.assert_allclose(arrays["w"].numpy(), 104.5)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import STORE_EVERYTHING_SIZE_GUIDANCE, EventAccumulator
 
-from experiments.runner import run
+from experiments.runner import run, run_folder
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
 from fgl_flower.records.reading import Run, read_run
@@ -37,7 +37,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) ->
     """One prompt round and two federated ones, on images of a random-weight pipeline."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("runs")
-    return read_run(run(RunConfig.parse({**SMALL, "generator": str(tiny_checkpoint), "runs-dir": str(folder)})))
+    return read_run(run_folder(RunConfig.parse({**SMALL, "generator": str(tiny_checkpoint), "runs-dir": str(folder)})))
 
 
 @pytest.fixture(scope="module")

@@ -70,6 +70,7 @@ def run(
     quiet(verbose)
     with told_in_a_sentence(verbose):
         config = load(file, set_, runs_dir)
+        _check([config])
         done = _execute(config, engine)
         console.print(run_table([done]))
         console.print(f"report: {done.path / 'report.html'}", soft_wrap=True, highlight=False)
@@ -100,11 +101,7 @@ def compare(
         configs = [load(file, set_, runs_dir) for file in files]
         runs = [None if again else find_finished(config) for config in configs]
         if not all(runs):
-            with console.status("looking for data and models"):
-                from fgl_flower.preflight import preflight
-
-                for config in configs:  # all of them before the first one starts
-                    preflight(config)
+            _check(configs)  # all of them before the first one starts
         done = [
             _reuse(found) if found else _execute(config, engine) for config, found in zip(configs, runs, strict=True)
         ]
@@ -152,14 +149,19 @@ def config() -> None:
     console.print(table)
 
 
-def _execute(config: RunConfig, engine: Literal["inline", "ray"]) -> Run:
-    with console.status("loading torch and Flower"):
-        from experiments.runner import run as run_once
+def _check(configs: list[RunConfig]) -> None:
+    with console.status("looking for data and models"):
         from fgl_flower.preflight import preflight
 
-        preflight(config)
+        for config in configs:
+            preflight(config)
+
+
+def _execute(config: RunConfig, engine: Literal["inline", "ray"]) -> Run:
+    with console.status("loading torch and Flower"):
+        from experiments.runner import run_folder
     with progress_bars(config.name or default_name(config)) as watch:
-        path = run_once(config, engine=engine, command=shlex.join(["fgl", *sys.argv[1:]]), watch=watch)
+        path = run_folder(config, engine=engine, command=shlex.join(["fgl", *sys.argv[1:]]), watch=watch)
     return read_run(path)
 
 

@@ -34,10 +34,10 @@ def finished(config: RunConfig) -> Run:
     """Return the finished run of a configuration, running it first where there is none."""
     if found := find_finished(config):
         return found
-    from experiments.runner import run  # torch and Flower: only where something is left to run
+    from experiments.runner import run_folder  # torch and Flower: only where something is left to run
 
     with progress_bars(config.name) as watch:
-        return read_run(run(config, watch=watch))
+        return read_run(run_folder(config, watch=watch))
 
 
 def table(

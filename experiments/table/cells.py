@@ -232,10 +232,10 @@ def _start() -> None:
 
 
 def _work(keys: dict[str, Any], events: "queue.Queue[Sequence[Any]]") -> Path:
-    from experiments.runner import run
+    from experiments.runner import run_folder
 
     config = RunConfig.parse(keys)
-    return run(
+    return run_folder(
         config,
         command="fgl table",
         watch=lambda phase, done, total: events.put((config.name, phase, done, total)),

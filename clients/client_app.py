@@ -1,6 +1,7 @@
 """The data owner's end of the wire: three handlers, each of which always answers."""
 
 import re
+import traceback
 from collections.abc import Callable
 from logging import ERROR
 
@@ -15,46 +16,64 @@ from clients.prompting import answer
 from clients.training import fit, take
 from fgl_flower.payload import encode
 
-app = ClientApp()
+Describe = Callable[[Exception, Message, Context], str]
+"""Returns what the server is told of an error."""
 
 # With spaces up to a quote, bracket or colon if it begins with a separator, else up to the next space.
 _PATH = re.compile(r"""(?<!\w)(?:~|[A-Za-z]:)?[/\\][^'"():;,]*|[^\s'"(]*[/\\][^\s'")]*""")
 
 
-@app.query("prompts")
-def query_prompts(message: Message, context: Context) -> Message:
-    """Answer a prompt round."""
-    return _answer(message, lambda: encode(answer(Client.of(context), message.content, context.state)))
+def _build(describe: Describe) -> ClientApp:
+    """Return the app of a client that describes its errors in this way."""
+    app = ClientApp()
+
+    def reply(message: Message, context: Context, work: Callable[[], RecordDict]) -> Message:
+        try:
+            return Message(work(), reply_to=message)
+        except Exception as error:  # whatever it is, the server must not wait for the timeout
+            log(ERROR, "the client's answer failed: %s: %s", type(error).__name__, error, exc_info=True)
+            text = describe(error, message, context)
+            return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, text), reply_to=message)
+
+    @app.query("prompts")
+    def query_prompts(message: Message, context: Context) -> Message:
+        """Answer a prompt round."""
+        return reply(message, context, lambda: encode(answer(Client.of(context), message.content, context.state)))
+
+    @app.query("model")
+    def query_model(message: Message, context: Context) -> Message:
+        """Take the final model, and acknowledge it with an empty reply."""
+        return reply(message, context, lambda: take(Client.of(context), message.content))
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        """Answer a round of federated training."""
+        return reply(message, context, lambda: fit(Client.of(context), message.content, context.state))
+
+    @app.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        """Answer a round of federated evaluation."""
+        return reply(message, context, lambda: measure(Client.of(context), message.content))
+
+    return app
 
 
-@app.query("model")
-def query_model(message: Message, context: Context) -> Message:
-    """Take the final model, and acknowledge it with an empty reply."""
-    return _answer(message, lambda: take(Client.of(context), message.content))
+def _in_a_line(error: Exception, hide: re.Pattern[str] | None = None) -> str:
+    text = " ".join(str(error).split())
+    text = hide.sub("<a path>", text) if hide else text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-@app.train()
-def train(message: Message, context: Context) -> Message:
-    """Answer a round of federated training."""
-    return _answer(message, lambda: fit(Client.of(context), message.content, context.state))
+def _without_paths(error: Exception, message: Message, context: Context) -> str:
+    """Return type and message; paths of the data owner's machine are not the server's business."""
+    return _in_a_line(error, hide=_PATH)[:500]
 
 
-@app.evaluate()
-def evaluate(message: Message, context: Context) -> Message:
-    """Answer a round of federated evaluation."""
-    return _answer(message, lambda: measure(Client.of(context), message.content))
+def _whole(error: Exception, message: Message, context: Context) -> str:
+    """Return which client failed at what, and the traceback."""
+    who = f"client {context.node_config.get('partition-id')} in {message.metadata.message_type}"
+    return f"{who}: {_in_a_line(error)}\n{''.join(traceback.format_exception(error))}"
 
 
-def _answer(message: Message, work: Callable[[], RecordDict]) -> Message:
-    """Reply with the work's records, or with an error that says why there are none.
-
-    Left to Flower, an exception would travel as a whole traceback: paths of the data owner's machine are not the
-    server's business. The whole error goes to the client's own log.
-    """
-    try:
-        return Message(work(), reply_to=message)
-    except Exception as error:  # whatever it is, the server must not wait for the timeout
-        log(ERROR, "the client's answer failed: %s: %s", type(error).__name__, error)
-        reason = _PATH.sub("<a path>", " ".join(str(error).split()))
-        text = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
-        return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, text[:500]), reply_to=message)
+app = _build(_without_paths)
+simulated = _build(_whole)  # for a run whose clients and server are one and the same person's

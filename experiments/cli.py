@@ -10,7 +10,7 @@ from rich.table import Table
 
 from experiments import bench, plan_cli, store_cli, table_cli
 from experiments.options import SetOption, load
-from experiments.terminal import console, progress_bars, quiet, run_table, told_in_a_sentence
+from experiments.terminal import console, prepare_output, progress_bars, quiet, show, show_runs, told_in_a_sentence
 from fgl_flower.config import RunConfig, describe_keys
 from fgl_flower.errors import ConfigError
 from fgl_flower.reading import Run, read_run
@@ -70,7 +70,7 @@ def run(
     with told_in_a_sentence(verbose):
         config = load(file, set_, runs_dir)
         done = _execute(config, engine)
-        console.print(run_table([done]))
+        show_runs([done])
         console.print(f"report: {done.path / 'report.html'}", soft_wrap=True, highlight=False)
 
 
@@ -107,7 +107,7 @@ def compare(
         done = [
             _reuse(found) if found else _execute(config, engine) for config, found in zip(configs, runs, strict=True)
         ]
-        console.print(run_table(done))
+        show_runs(done)
         page = _write_report([one.path for one in done], Path(configs[0].runs_dir).expanduser() / "compare.html")
         console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
@@ -135,7 +135,7 @@ def report(
     with told_in_a_sentence(verbose=False):
         read = [read_run(path) for path in runs]
         default = read[0].path / "report.html" if len(read) == 1 else read[0].path.parent / "compare.html"
-        console.print(run_table(read))
+        show_runs(read)
         page = _write_report([one.path for one in read], output or default)
         console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
@@ -148,7 +148,7 @@ def config() -> None:
         table.add_column(heading, no_wrap=heading == "key")
     for row in describe_keys():
         table.add_row(*row)
-    console.print(table)
+    show(table)
 
 
 def _execute(config: RunConfig, engine: Literal["inline", "ray"]) -> Run:
@@ -200,6 +200,7 @@ app.add_typer(bench.app, name="bench")
 
 def main() -> None:
     """Entry point of the `fgl` command."""
+    prepare_output()
     app()
 
 

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from flwr.app import Context, Message
 
-from clients.client_app import app as client_app
+from clients.client_app import simulated
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import RunError, reason
 from fgl_flower.preflight import preflight
-from fgl_flower.runs import RunFolder, Watch
+from fgl_flower.runs import CLIENT_ERRORS, RunFolder, Watch
 from fgl_flower.simulation import InlineGrid
 from strategies.server_app import serve
 
@@ -44,10 +44,15 @@ def run(config: RunConfig, *, engine: Engine = "inline", command: str = "", watc
     """
     preflight(config)
     with RunFolder.create(config, command=command, engine=engine, watch=watch) as folder:
-        if engine == "ray":
-            _serve_with_ray(config, folder)
-        else:
-            serve(InlineGrid(client_app, config.clients, config.to_flat()), config, folder)
+        try:
+            if engine == "ray":
+                _serve_with_ray(config, folder)
+            else:
+                serve(InlineGrid(simulated, config.clients, config.to_flat()), config, folder)
+        except Exception as error:
+            if (whole := folder.path / CLIENT_ERRORS).exists():
+                error.add_note(f"the clients' whole errors: {whole}")
+            raise
     return folder.path
 
 
@@ -61,7 +66,7 @@ class ConfiguredClient:
         """Answer a message under the run's configuration."""
         before, context.run_config = context.run_config, self.run_config
         try:
-            return client_app(message, context)
+            return simulated(message, context)
         finally:
             context.run_config = before  # Flower refuses a context that comes back with another one
 

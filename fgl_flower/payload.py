@@ -75,6 +75,8 @@ class PromptPayload:
         One of `Kind`; a client that has nothing to say sends an empty ``text``.
     arrays : mapping of str to Vectors
         Kind ``embeddings``: by prompt text, all of one shape. Kind ``tokens``: by token. Else empty.
+    skipped : int
+        Unreadable images that the client left out.
     """
 
     partition: int
@@ -83,6 +85,7 @@ class PromptPayload:
     schema: int = SCHEMA_VERSION
     kind: Kind = "text"
     arrays: Mapping[str, Vectors] = field(default_factory=dict)
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,7 @@ class _Columns(BaseModel):
     domains: list[NonNegativeInt]
     counts: list[PositiveInt]
     shape: tuple[PositiveInt, PositiveInt] | None = None
+    skipped: NonNegativeInt = 0
 
 
 def token_of(name: str) -> str:
@@ -169,6 +173,8 @@ def encode(payload: PromptPayload | Unchanged) -> RecordDict:
         "domains": [domains.index(p.domain) for p in prompts],
         "counts": [p.count for p in prompts],
     }
+    if payload.skipped:
+        columns["skipped"] = payload.skipped
     values: dict[str, Any] = {}
     if payload.kind == "embeddings":
         arrays = [payload.arrays[p.text] for p in prompts]
@@ -238,7 +244,9 @@ def decode(
     if isinstance(arrays, str):
         return Rejection(arrays)
     class_counts = {n: c for n, c in zip(columns.classes, columns.class_counts, strict=True) if c}
-    return PromptPayload(columns.partition, prompts, class_counts, columns.schema_version, columns.kind, arrays)
+    return PromptPayload(
+        columns.partition, prompts, class_counts, columns.schema_version, columns.kind, arrays, columns.skipped
+    )
 
 
 _VALUES: dict[str, frozenset[str]] = {
@@ -292,7 +300,7 @@ def _fault(columns: _Columns, limits: Limits, classes: frozenset[str], domains: 
         return f"unknown class {_quote(unknown)}"
     if unknown := next((name for name in columns.domain_names if name and name not in domains), None):
         return f"unknown domain {_quote(unknown)}"
-    if any(count > limits.count for count in (*columns.counts, *columns.class_counts)):
+    if any(count > limits.count for count in (*columns.counts, *columns.class_counts, columns.skipped)):
         return f"a count is above the limit of {limits.count}"
     if any(i >= len(columns.classes) for i in columns.labels):
         return "a label points to no class"

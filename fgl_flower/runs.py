@@ -12,6 +12,7 @@
 | `breakdown.json` | `classes`, `domains`, `right` and `total` (classes x domains) on the test split |
 | `ledger.json` | bytes, seconds and memory as `fgl_flower.ledger` counted them |
 | `tensorboard/` | where asked for, the same for TensorBoard (`fgl_flower.tensorboard`) |
+| `clients.log` | whole errors of a simulation's clients, each different one once |
 | `traceback.txt` | where a failed run broke |
 | `model.safetensors` | the global model |
 | `result.json` | the figures (`Result`); written last, so its presence means that the run ended well |
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from fgl_flower.tensorboard import Board
 
+CLIENT_ERRORS = "clients.log"
 State = Literal["running", "finished", "failed"]
 Watch = Callable[[str, int, int], None]
 

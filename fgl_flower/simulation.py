@@ -36,6 +36,11 @@ class InlineGrid(Grid):
     node_configs : mapping of int to mapping, optional
         Further node-config entries by partition id.
 
+    Attributes
+    ----------
+    partitions : dict of int to int
+        The partition of each node.
+
     Notes
     -----
     Each client keeps its ``context.state`` from message to message. A client receives copies of the records (the
@@ -57,7 +62,7 @@ class InlineGrid(Grid):
         self._run_config = dict(run_config)
         self._num_clients = num_clients
         self._node_configs = node_configs or {}
-        self._partitions = {_node_id(partition): partition for partition in range(num_clients)}
+        self.partitions = {_node_id(partition): partition for partition in range(num_clients)}
         self._contexts: dict[int, Context] = {}
         self._run = Run.create_empty(run_id=TaskIdentity.run_id)
         self._replies: dict[str, Message] = {}
@@ -80,7 +85,7 @@ class InlineGrid(Grid):
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the node ids, in the order of their partitions."""
-        return list(self._partitions)
+        return list(self.partitions)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Deliver messages at once and keep the replies for `pull_messages`; return the messages' ids."""
@@ -118,7 +123,7 @@ class InlineGrid(Grid):
         )
         for one in (message, copy):  # as Flower's own grid does: the property has no setter
             one.metadata.__dict__["_message_id"] = message_id
-        if node_id not in self._partitions:
+        if node_id not in self.partitions:
             return Message(Error(ErrorCode.NODE_UNAVAILABLE, f"there is no node {node_id}"), reply_to=copy)
         try:
             return self._app(copy, self._context(node_id))
@@ -128,7 +133,7 @@ class InlineGrid(Grid):
 
     def _context(self, node_id: int) -> Context:
         if node_id not in self._contexts:
-            partition = self._partitions[node_id]
+            partition = self.partitions[node_id]
             self._contexts[node_id] = Context(
                 run_id=self._run.run_id,
                 node_id=node_id,

@@ -14,6 +14,7 @@ from fgl_flower.errors import RunError
 from fgl_flower.ledger import Direction, Ledger, message_bytes
 from fgl_flower.payload import Rejection
 from fgl_flower.result import Failure
+from strategies.failures import ClientErrors, Failures
 from strategies.gate import Gate
 
 Log = Callable[[dict[str, Any]], None]
@@ -33,16 +34,15 @@ class GuardedGrid(Grid):
     ledger : Ledger
         Counts every message, refused ones included.
     log : callable
-        Receives ``quarantine`` (refused) and ``failure`` (error reply or none in time; asked again next round) events.
+        Receives ``quarantine`` (refused) and ``failure`` (error reply, none in time, or not connected; asked again next
+        round) events.
+    errors : ClientErrors, optional
+        Receives the whole texts of error replies; in a simulation only, where clients are trusted.
 
     Attributes
     ----------
     quarantined : dict of str to str
         Refused clients and why.
-    failures : list of Failure
-        Clients that gave an error or no reply in time, by reason.
-    skipped : dict of str to int
-        Unreadable images that clients left out, by "client N".
     partitions : dict of int to int
         Which partition each node holds, as far as it has said.
     metered : bool
@@ -54,20 +54,35 @@ class GuardedGrid(Grid):
     with no examples are kept back: they carry no weight, and a mean over nothing but them has no value.
     """
 
-    def __init__(self, inner: Grid, gate: Gate, ledger: Ledger, log: Log) -> None:
+    def __init__(
+        self, inner: Grid, gate: Gate, ledger: Ledger, log: Log, *, errors: ClientErrors | None = None
+    ) -> None:
         self.inner = inner
         self.gate = gate
         self.ledger = ledger
         self.log = log
+        self.errors = errors
         self.quarantined: dict[str, str] = {}
-        self.failures: list[Failure] = []
-        self.skipped: dict[str, int] = {}
         self.partitions: dict[int, int] = {}
         self.metered = True
         self._holders: dict[int, int] = {}  # partition -> node
+        self._names: dict[int, int] = dict(getattr(inner, "partitions", {}))  # as the simulation itself says
+        self._failures = Failures()
+        self._skipped: dict[int, int] = {}  # by partition
+        self._came: set[int] = set()
         self._shut_out: set[int] = set()
         self._pending: dict[str, Message] = {}
         self._empty = 0
+
+    @property
+    def failures(self) -> list[Failure]:
+        """Clients that gave an error or no reply in time, or were not connected: an entry for each reason."""
+        return self._failures.by_client(self._name)
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Unreadable images that clients left out, by "client N", as far as they told."""
+        return {f"client {partition}": count for partition, count in sorted(self._skipped.items()) if count}
 
     def set_run(self, run: Run) -> None:
         """Pass on."""
@@ -93,6 +108,7 @@ class GuardedGrid(Grid):
             If all are quarantined: strategies would wait for ever.
         """
         nodes = list(self.inner.get_node_ids())
+        self._came.update(nodes)
         open_nodes = [node for node in nodes if node not in self._shut_out]
         if nodes and not open_nodes:
             raise RunError(f"every client is quarantined; the last reason: {list(self.quarantined.values())[-1]}")
@@ -125,7 +141,10 @@ class GuardedGrid(Grid):
         sent = self._open(messages)
         if not sent:
             return []
-        everyone = len(sent) == len(list(self.get_node_ids()))
+        there = set(self.get_node_ids())
+        for node in sorted(self._came - self._shut_out - there):  # strategies see only who is connected
+            self._fail(node, "not connected", _server_round(sent[0]))
+        everyone = len(sent) == len(there)
         with self.ledger.phase("clients"):
             replies = list(self.inner.send_and_receive(sent, timeout=timeout))
         answered = {reply.metadata.src_node_id for reply in replies}
@@ -170,7 +189,12 @@ class GuardedGrid(Grid):
         size = message_bytes(reply)
         if reply.has_error():
             self._count("up", node, size, server_round)
-            return self._fail(node, reply.error.reason or f"error {reply.error.code}", server_round)
+            text = reply.error.reason or f"error {reply.error.code}"
+            if self.errors is not None:
+                partition, text = self.errors.take(text)
+                if partition is not None:
+                    self._names[node] = partition
+            return self._fail(node, text, server_round)
         outcome = self.gate.check(message.metadata.message_type, reply)
         if not isinstance(outcome, Rejection) and (partition := outcome.partition) is not None:
             if self.partitions.get(node, partition) != partition:
@@ -179,6 +203,8 @@ class GuardedGrid(Grid):
                 outcome = Rejection(f"it claims partition {partition}, which another client holds")
             else:
                 self.partitions[node] = partition
+                if outcome.skipped is not None:
+                    self._skipped[partition] = outcome.skipped
         self._count("up", node, size, server_round)
         if isinstance(outcome, Rejection):
             return self._quarantine(node, outcome.reason, server_round)
@@ -206,12 +232,15 @@ class GuardedGrid(Grid):
     def _fail(self, node: int, reason: str, server_round: int) -> str:
         # A traceback ends with its point; the rest may be a stranger's pages of text, or escape codes for a terminal.
         lines = reason.strip().splitlines() or ["no reason given"]
-        reason = "".join(c if c.isprintable() else "?" for c in lines[-1][:300])
+        line = lines[-1] if lines[0].startswith("Traceback") else lines[0]
+        reason = "".join(c if c.isprintable() else "?" for c in line[:300])
+        self._failures.add(node, reason, server_round)
         self.log({"event": "failure", "client": self._name(node), "reason": reason, "round": server_round})
         return f"failed: {reason}"
 
     def _name(self, node: int) -> str:
-        return str(self.partitions[node]) if node in self.partitions else f"node {node}"
+        partition = self.partitions.get(node, self._names.get(node))
+        return f"node {node}" if partition is None else str(partition)
 
 
 def _server_round(message: Message) -> int:

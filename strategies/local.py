@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
+from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 
 from fgl_flower.errors import RunError
 from strategies.server import Server
@@ -38,11 +39,12 @@ class Local(Strategy):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Keep each client's model; there is nothing in common."""
-        for reply in replies:
-            if not reply.has_error():
-                self.models[reply.metadata.src_node_id] = reply.content.array_records["arrays"]
-        return None, None
+        """Keep each client's model; there is nothing in common but the mean of what clients report."""
+        sound = [reply for reply in replies if not reply.has_error()]
+        for reply in sound:
+            self.models[reply.metadata.src_node_id] = reply.content.array_records["arrays"]
+        contents = [reply.content for reply in sound]
+        return None, aggregate_metricrecords(contents, "num-examples") if contents else None
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -59,7 +61,7 @@ def local(server: Server) -> Sequence[ArrayRecord]:
     """Return the models of all clients that hold images, each trained for ``rounds`` times ``local-epochs`` epochs."""
     strategy, rounds = Local(), server.config.rounds
     server.grid.metered = False  # models travel here only to be measured: training alone costs no bytes
-    strategy.start(
+    result = strategy.start(
         server.grid,
         server.initial,
         num_rounds=rounds,
@@ -70,4 +72,5 @@ def local(server: Server) -> Sequence[ArrayRecord]:
     if not models:
         raise RunError("no client holds any image: there is nothing to train on")
     server.validate(rounds, models)
+    server.judge_clients(result.train_metrics_clientapp)
     return models

@@ -37,6 +37,8 @@ def one_shot_model(server: Server, images: Images, store: SyntheticStore) -> Arr
         arrays = ArrayRecord({name: Array(kept[name]) for name in server.initial})
     except (OSError, KeyError, SafetensorError):  # none yet, or damaged: train
         arrays = server.train(server.initial, images, config.server_epochs, config.server_lr, "server-training")
+        if server.diverged:
+            return arrays  # not worth keeping, and whoever asks for it next must hear of it, too
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes(file, save({name: np.ascontiguousarray(array.numpy()) for name, array in arrays.items()}))
         return arrays

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from statistics import fmean
 from typing import Any
@@ -23,7 +23,9 @@ from fgl_flower.learning.models import build_model
 from fgl_flower.learning.training import Epoch, train
 from fgl_flower.ledger import Ledger
 from fgl_flower.result import Result
-from fgl_flower.runs import RunFolder, Sample
+from fgl_flower.runs import CLIENT_ERRORS, RunFolder, Sample
+from strategies.divergence import HOPELESS, MARGIN, diverged, sentence
+from strategies.failures import ClientErrors
 from strategies.gate import MODEL_MESSAGE, Gate
 from strategies.guarded_grid import GuardedGrid
 
@@ -52,6 +54,8 @@ class Server:
         Belong to nobody; anything is selected on validation alone, and test is looked at once.
     skipped : dict of str to tuple of str
         Unreadable images of this server, by split: a sentence each that names the file.
+    diverged : set of str
+        Kinds of training that ended worse than guessing; told once each, as a warning of the run.
     class_counts : dict of int to dict of str to int
         Images of each class that clients claim to hold, by partition; filled by a method whose clients tell.
     extra : dict
@@ -72,12 +76,15 @@ class Server:
             self.source.domains,
             max_examples=config.max_client_examples,
         )
-        self.grid = GuardedGrid(grid, gate, self.ledger, folder.log)
+        errors = None if folder.engine == "deployment" else ClientErrors(folder.path / CLIENT_ERRORS)
+        self.grid = GuardedGrid(grid, gate, self.ledger, folder.log, errors=errors)
         # Both splits now: what cannot be read is known before anything is spent.
         self.validation = decode(self.source.validation, config.image_size)
         self.test = decode(self.source.test, config.image_size)
         self.skipped = {"validation": self.validation.skipped, "test": self.test.skipped}
         self.validation_accuracy: float | None = None
+        self.validation_loss = 0.0
+        self.diverged: set[str] = set()
         self.samples: list[Sample] = []
         self.class_counts: dict[int, dict[str, int]] = {}
         self.extra: dict[str, Any] = {}
@@ -129,9 +136,31 @@ class Server:
         result = strategy.start(
             self.grid, self.initial, num_rounds=rounds, timeout=self.config.round_timeout, evaluate_fn=validate
         )
+        self.judge_clients(result.train_metrics_clientapp)
         final = result.arrays or self.initial
         self.broadcast(final)
         return [final]
+
+    def judge_clients(self, metrics: Mapping[int, MetricRecord]) -> None:
+        """Warn if federated training diverged, by what clients report: weighted means by round, as strategies have."""
+        losses: list[Any] = [reported["loss"] for reported in metrics.values() if "loss" in reported]
+        if losses:
+            self._judge("the clients' training", losses[-1], self._rates())
+
+    def _judge(self, what: str, loss: float, keys: str, factor: float = MARGIN) -> None:
+        """Warn of a training that ended worse than guessing, once for each kind; `keys` are the rates to lower."""
+        classes = len(self.source.classes)
+        if what not in self.diverged and diverged(loss, classes, factor):
+            self.diverged.add(what)
+            self.folder.warn(sentence(what, loss, classes, keys))
+
+    def _rates(self) -> str:
+        """Return the keys of the rates by which the final model was trained last."""
+        config = self.config
+        if config.method in {"mixed", *METHODS_WITHOUT_CLIENTS} or not config.rounds:
+            return "server-lr"
+        strategy = config.wrapped if config.method == "fgl" else config.method
+        return "local-lr or adaptive-lr" if strategy in {"fedadam", "fedyogi"} else "local-lr"
 
     def broadcast(self, arrays: ArrayRecord) -> None:
         """Hand every client the final model; they only acknowledge it."""
@@ -143,7 +172,7 @@ class Server:
         """Measure the global model on validation (of several, the mean) and report it as the run's round `number`."""
         with self.ledger.phase("validation"):
             found = self._evaluate(models, self.validation)
-        self.validation_accuracy = found.accuracy
+        self.validation_accuracy, self.validation_loss = found.accuracy, found.loss
         self.folder.log(
             {
                 "event": "round",
@@ -172,7 +201,7 @@ class Server:
 
         load_arrays(self.model, arrays)
         with self.ledger.phase(phase):
-            train(
+            done = train(
                 self.model,
                 images,
                 epochs=epochs,
@@ -187,11 +216,15 @@ class Server:
                 validation=self.validation,
                 progress=tell,
             )
+        # The training before any round has its own rate, all later ones share the other.
+        self._judge(phase.replace("server-", "server "), done.loss, "fine-tune-lr" if server_round else "server-lr")
         return to_arrays(self.model)
 
     def finish(self, models: Sequence[ArrayRecord]) -> Result:
         """Test the final model, once, and return the run's result; of several models, one a client, the mean."""
         source, config = self.source, self.config
+        if not self.diverged:  # a training's loss is of the weights before its last step, this one of those after it
+            self._judge("training", self.validation_loss, self._rates(), HOPELESS)
         if len(models) == 1:
             load_arrays(self.model, models[0])
             self.folder.save_model(self.model.state_dict())

@@ -35,7 +35,7 @@ class TrainResult:
     Attributes
     ----------
     loss : float
-        Mean training loss of the last epoch, in nats (0 when nothing was trained).
+        Mean cross entropy of the last epoch, in nats, without further loss terms (0 when nothing was trained).
     validation_accuracy : float or None
         Accuracy of the weights that were kept, 0..1; None without validation images.
     epochs : int
@@ -58,7 +58,7 @@ class Epoch:
     epochs : int
         Epochs to be run.
     loss : float
-        Mean training loss of this epoch, in nats.
+        Mean cross entropy of this epoch, in nats, without further loss terms.
     validation_accuracy : float or None
         Accuracy after this epoch, 0..1; None without validation images.
     """
@@ -139,13 +139,13 @@ def train(
                 batch = augment(index)
                 with accelerator.autocast():
                     features = model.features(batch)
-                    objective = F.cross_entropy(model.head(features), labels[index.to(target)])
-                    if loss_terms is not None:
-                        objective = objective + loss_terms(model, batch, features)
+                    cross_entropy = F.cross_entropy(model.head(features), labels[index.to(target)])
+                    more = loss_terms(model, batch, features) if loss_terms is not None else 0.0
+                    objective = cross_entropy + more
                 accelerator.backward(objective)
                 optimizer.step()
                 optimizer.zero_grad()
-                total += objective.detach() * len(index)
+                total += cross_entropy.detach() * len(index)
                 step += 1
             loss = total.item() / len(images)
             accuracy = best.offer(model, validation, device) if validation is not None and len(validation) else None
@@ -158,18 +158,20 @@ def train(
 
 
 class _Best:
-    """Remembers the weights that did best on validation."""
+    """Remembers the weights that did best on validation; those of a training that broke down are the last choice."""
 
     def __init__(self) -> None:
         self.accuracy: float | None = None
+        self._rank = (False, -1.0)
         self._state: dict[str, torch.Tensor] = {}
 
     def offer(self, model: Classifier, validation: Images, device: str) -> float:
         """Measure the weights, keep them if none did better, and return their accuracy."""
-        guesses = predict(model, validation.pixels, device=device).argmax(1)
-        accuracy = (guesses == validation.labels).float().mean().item()
-        if self.accuracy is None or accuracy >= self.accuracy:
-            self.accuracy = accuracy
+        logits = predict(model, validation.pixels, device=device)
+        accuracy = (logits.argmax(1) == validation.labels).float().mean().item()
+        rank = (bool(logits.isfinite().all()), accuracy)  # of NaN, argmax makes the first class, which may be right
+        if rank >= self._rank:
+            self.accuracy, self._rank = accuracy, rank
             self._state = {name: value.detach().clone() for name, value in model.state_dict().items()}
         return accuracy
 

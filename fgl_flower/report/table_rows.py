@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fgl_flower.reading import Run
+from fgl_flower.report.problems import Problems
+from fgl_flower.report.words import seeds_text
 from fgl_flower.result import Result
 
 
@@ -46,6 +48,14 @@ class Row:
             for run in self.runs.values()
             for event in run.events
         )
+
+    def problems(self, most: int = 1) -> list[tuple[str, str]]:
+        """Return seeds and sentence for each problem of finished runs; `most`: details a sentence."""
+        seeds: dict[str, list[int]] = {}
+        for seed, run in sorted(self.runs.items()):
+            for sentence in Problems.of(run).sentences(most):
+                seeds.setdefault(sentence, []).append(seed)
+        return [(seeds_text(those), sentence) for sentence, those in seeds.items()]
 
     @property
     def title(self) -> str:

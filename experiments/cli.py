@@ -1,7 +1,9 @@
 """`fgl`: run a federation described by a TOML file, compare several, write their reports."""
 
+import os
 import shlex
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,9 +12,20 @@ from rich.table import Table
 
 from experiments import bench, plan_cli, store_cli, table_cli
 from experiments.options import SetOption, load
-from experiments.terminal import console, prepare_output, progress_bars, quiet, show, show_runs, told_in_a_sentence
+from experiments.terminal import (
+    console,
+    errors,
+    prepare_output,
+    progress_bars,
+    quiet,
+    show,
+    show_runs,
+    told_in_a_sentence,
+)
 from fgl_flower.config import RunConfig, describe_keys
-from fgl_flower.errors import ConfigError
+from fgl_flower.errors import ConfigError, once_begun
+from fgl_flower.finished import FinishedRuns
+from fgl_flower.interrupts import caught
 from fgl_flower.reading import Run, read_run
 from fgl_flower.runs import default_name
 
@@ -37,7 +50,7 @@ Federated Generative Learning on Flower: clients send [bold]prompts[/], the serv
 
   fgl config                                                   every key, its default, range and meaning
 
-Exit codes: 0 fine, 1 a run failed, 2 bad input (nothing is written then).
+Exit codes: 0 fine, 1 a run failed, 2 bad input (nothing is written then), 130 interrupted (143 by SIGTERM).
 """,
 )
 
@@ -85,8 +98,8 @@ def compare(
 ) -> None:
     """Run several configurations, skip those that are finished already, and print one table.
 
-    A configuration counts as finished when a finished run with the same keys lies in its runs-dir. The page
-    [bold]compare.html[/] in the runs-dir shows them side by side.
+    A configuration counts as finished when a finished run with the same keys, data and models lies in its runs-dir.
+    The page [bold]compare.html[/] in the runs-dir shows them side by side.
 
     [bold]Examples[/]
 
@@ -104,12 +117,17 @@ def compare(
 
                 for config in configs:  # all of them before the first one starts
                     preflight(config)
-        done = [
-            _reuse(found) if found else _execute(config, engine) for config, found in zip(configs, runs, strict=True)
-        ]
+        done: list[Run] = []
+        for config, found in zip(configs, runs, strict=True):
+            with once_begun() if done else nullcontext():
+                done.append(_reuse(found) if found else _execute(config, engine))
         show_runs(done)
-        page = _write_report([one.path for one in done], Path(configs[0].runs_dir).expanduser() / "compare.html")
-        console.print(f"report: {page}", soft_wrap=True, highlight=False)
+        try:
+            page = _write_report([one.path for one in done], done[0].path.parent / "compare.html")
+        except OSError as error:
+            errors.print(f"fgl: compare.html is not written: {error.strerror}", style="red", highlight=False)
+        else:
+            console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -163,16 +181,11 @@ def _execute(config: RunConfig, engine: Literal["inline", "ray"]) -> Run:
 
 
 def find_finished(config: RunConfig) -> Run | None:
-    """Return a finished run of the same keys in its runs-dir, if there is one; where it lies does not matter."""
-    wanted = config.to_flat() | {"runs-dir": ""}
-    for file in sorted(Path(config.runs_dir).expanduser().glob("*/result.json")):
-        try:
-            found = read_run(file.parent)
-        except ConfigError:
-            continue
-        if found.state == "finished" and found.config.to_flat() | {"runs-dir": ""} == wanted:
-            return found
-    return None
+    """Return the finished run of a configuration in its runs-dir, if any; one that is outdated is only named."""
+    runs = FinishedRuns(Path(os.path.expanduser(config.runs_dir)))
+    if note := runs.note(config):
+        console.print(note, soft_wrap=True, markup=False, highlight=False)
+    return runs.get(config)
 
 
 def _reuse(found: Run) -> Run:
@@ -201,7 +214,8 @@ app.add_typer(bench.app, name="bench")
 def main() -> None:
     """Entry point of the `fgl` command."""
     prepare_output()
-    app()
+    with caught():
+        app()
 
 
 if __name__ == "__main__":

@@ -13,11 +13,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
-from experiments.cells import Cells, Workers, different
+from experiments.cells import Cells, different
 from experiments.options import SetOption, overrides
 from experiments.table import Cell, Table
 from experiments.table_files import mark, named, plus_minus, revisions, write_files
 from experiments.terminal import EXIT_FAILED, EXIT_INTERRUPTED, console, errors, quiet, show, told_in_a_sentence
+from experiments.workers import Workers
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
 from fgl_flower.report.intervals import interval
@@ -112,6 +113,8 @@ def _run(table: Table, chosen: list[Cell], cells: Cells, jobs: int, runs_dir: Pa
 
             for config in missing:  # all of them before the first one starts
                 preflight(config)
+        for note in filter(None, map(cells.note, missing)):
+            console.print(note, soft_wrap=True, markup=False, highlight=False)
     total = len(different(tuning)) + len(different(final))
     with _progress(table.title, total) as (tell, done), Workers(jobs, tell) as workers:
 

@@ -1,23 +1,27 @@
 """From what many clients said to how many images of which prompt: merge, de-duplicate, balance, cap.
 
-An allotment is a queue rather than a sum: the server draws image after image from the prompt whose turn it is, and the
+An allotment is an order rather than a division: image after image is given to the prompt whose turn it is, and the
 budget says where to stop. So a larger budget keeps the images of a smaller one whatever the rule, and when the prompts
 of a client have had their share the others simply move up.
 """
 
-import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
+import numpy as np
+
+from fgl_flower.errors import RunError
 from fgl_flower.hygiene import near_key
 from fgl_flower.payload import Prompt, PromptPayload
+from strategies.turns import Turns
 
 Rule = Literal["uniform", "by-count", "by-deficit"]
 
 OUT_OF_PROPORTION = 10  # a client's histogram counts at most this many times the median client's
+MOST_CHARGED = 10_000_000  # images that are charged to clients one by one, where a cap binds; some microseconds each
 
 
 @dataclass(frozen=True)
@@ -107,54 +111,77 @@ def allot(
     Returns
     -------
     list of (Prompt, int)
-        In the order of the prompts; those that get no image are left out.
+        In the order of the prompts; those that get no image are left out. Takes time by prompts, not by images, unless
+        the cap stops a client.
+
+    Raises
+    ------
+    RunError
+        If the cap stops a client only after more than `MOST_CHARGED` images.
     """
-    drawn: Counter[int] = Counter()
-    charged: Counter[int] = Counter()
+    if not offers or budget < 1:
+        return []
     turns = _turns(offers, rule, held or {})
-    while drawn.total() < budget and turns.heap:
-        turn = turns.peek()
-        senders = offers[turn].senders
-        payer = min(senders, key=lambda client: charged[client], default=None)
-        spent = bool(client_cap) and payer is not None and charged[payer] >= client_cap
-        turns.advance(drop=spent)
-        if not spent:
-            drawn[turn] += 1
-            charged[payer if payer is not None else -1] += 1
-    rows = [(offers[i].prompt, n) for i, n in drawn.items()]
+    drawn = np.zeros(len(offers), dtype=np.int64)
+    turns.counts(budget, drawn)
+    if client_cap and _most_caused(offers, drawn) > client_cap:
+        drawn = _capped(offers, turns, budget, client_cap)
+    rows = [(offer.prompt, n) for offer, n in zip(offers, drawn.tolist(), strict=True) if n]
     return sorted(rows, key=lambda row: (row[0].label, row[0].domain, row[0].text))
 
 
-class _Turns:
-    """Children that take turns: next is whose (taken + 1/2) / weight is smallest, in order where these are equal.
-
-    Parameters
-    ----------
-    children : sequence of (int or _Turns, float, int)
-        An offer's position or a group; its weight, > 0; and what it has taken beforehand.
-    """
-
-    def __init__(self, children: Sequence[tuple["int | _Turns", float, int]]) -> None:
-        self.heap = [((t + 0.5) / w, i, t, w, child) for i, (child, w, t) in enumerate(children)]
-        heapq.heapify(self.heap)
-
-    def peek(self) -> int:
-        """Return the offer whose turn it is."""
-        child = self.heap[0][-1]
-        return child.peek() if isinstance(child, _Turns) else child
-
-    def advance(self, drop: bool) -> None:
-        """Go on to the next turn, having drawn for this one or, if `drop`, having taken it out for good."""
-        _, position, taken, weight, child = heapq.heappop(self.heap)
-        taken += not drop
-        if isinstance(child, _Turns):
-            child.advance(drop)
-        if child.heap if isinstance(child, _Turns) else not drop:
-            heapq.heappush(self.heap, ((taken + 0.5) / weight, position, taken, weight, child))
+def _most_caused(offers: Sequence[Offer], drawn: np.ndarray) -> int:
+    """Return the most images that could be charged to one client."""
+    caused: Counter[int] = Counter()
+    for offer, n in zip(offers, drawn.tolist(), strict=True):
+        caused.update(dict.fromkeys(offer.senders, n))
+    return max(caused.values(), default=0)
 
 
-def _turns(offers: Sequence[Offer], rule: Rule, held: Mapping[str, int]) -> _Turns:
-    """Return the queue over classes, within them over styles, within these over prompts."""
+def _capped(offers: Sequence[Offer], turns: Turns, budget: int, cap: int) -> np.ndarray:
+    """Return the images of each offer where clients are charged, turn by turn, until they have caused `cap` images."""
+    sent: dict[int, list[int]] = defaultdict(list)
+    for i, offer in enumerate(offers):
+        for client in offer.senders:
+            sent[client].append(i)
+    if not any(not offer.senders for offer in offers):
+        budget = min(budget, cap * len(sent))
+    if budget > MOST_CHARGED:
+        raise RunError(
+            f"max-client-images = {cap} would be counted image by image among {budget:,}: lower it or images-per-class "
+            f"until at most {MOST_CHARGED:,} images are planned, or set max-client-images = 0"
+        )
+    charged: Counter[int] = Counter()
+    drawn = np.zeros(len(offers), dtype=np.int64)
+    ahead = 1024
+    while budget and len(turns):
+        order = turns.order(min(budget, ahead)).tolist()
+        ahead = min(2 * ahead, 2**16)
+        spent: list[int] = []
+        for done, turn in enumerate(order, start=1):
+            senders = offers[turn].senders
+            if not senders:
+                continue
+            payer = min(senders, key=charged.__getitem__)
+            charged[payer] += 1
+            if charged[payer] == cap:  # whatever only such clients sent is out of the order from here on
+                spent = [i for i in sent[payer] if all(charged[client] == cap for client in offers[i].senders)]
+                if spent:
+                    ahead = max(1024, done)
+                    break
+        times = np.bincount(order[:done], minlength=len(offers))
+        turns.advance(times)
+        drawn += times
+        budget -= done
+        if spent:
+            gone = np.zeros(len(offers), dtype=bool)
+            gone[spent] = True
+            turns.drop(gone)
+    return drawn
+
+
+def _turns(offers: Sequence[Offer], rule: Rule, held: Mapping[str, int]) -> Turns:
+    """Return the turns of classes, within them of styles, within these of prompts."""
     classes: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for i, offer in enumerate(offers):
         classes[offer.prompt.label][offer.prompt.domain].append(i)
@@ -162,14 +189,15 @@ def _turns(offers: Sequence[Offer], rule: Rule, held: Mapping[str, int]) -> _Tur
     def weight(members: Iterable[int]) -> float:
         return float(sum(offers[i].prompt.count for i in members)) if rule == "by-count" else 1.0
 
-    def prompts(members: list[int]) -> _Turns:
+    def prompts(members: list[int]) -> Turns:
         # The most frequent first: a budget that does not reach all of them leaves out the rarest.
         order = sorted(members, key=lambda i: (-offers[i].prompt.count, offers[i].prompt.text))
-        return _Turns([(i, weight([i]), 0) for i in order])
+        return Turns(order, [weight([i]) for i in order])
 
-    groups: list[tuple[int | _Turns, float, int]] = []
+    groups, weights, taken = [], [], []
     for label in sorted(classes):
-        styles = [(prompts(m), weight(m), 0) for _, m in sorted(classes[label].items())]
-        everyone = [i for members in classes[label].values() for i in members]
-        groups.append((_Turns(styles), weight(everyone), held.get(label, 0) if rule == "by-deficit" else 0))
-    return _Turns(groups)
+        styles = sorted(classes[label].items())
+        groups.append(Turns([prompts(m) for _, m in styles], [weight(m) for _, m in styles]))
+        weights.append(weight(i for members in classes[label].values() for i in members))
+        taken.append(held.get(label, 0) if rule == "by-deficit" else 0)
+    return Turns(groups, weights, taken)

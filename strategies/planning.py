@@ -12,7 +12,8 @@ from fgl_flower.errors import ConfigError, RunError
 from fgl_flower.foundation.text import TextEncoder, tokenizer_of
 from fgl_flower.limits import Kind, Limits
 from fgl_flower.payload import Prompt, PromptPayload
-from fgl_flower.synthesis.plan import SynthesisPlan, plan_of, settings_for
+from fgl_flower.synthesis.plan import SynthesisPlan, plan_of
+from fgl_flower.synthesis.settings import settings_for
 from strategies.aggregation import Offer, allot, held_images, merge
 
 KINDS: dict[str, Kind] = {"embeddings": "embeddings", "tokens": "tokens"}  # by prompt level; others send text

@@ -14,7 +14,8 @@ import torch
 
 from experiments.bench import world_plan
 from fgl_flower.foundation.generator import GeneratorCard
-from fgl_flower.synthesis.plan import SamplingSettings, SynthesisPlan
+from fgl_flower.synthesis.plan import SynthesisPlan
+from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.store import SyntheticStore
 from fgl_flower.synthesis.upkeep import tidy, verify
 from fgl_flower.synthesis.writer import encode_batch

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from experiments.bench import world_plan
 from fgl_flower.foundation.generator import inspect
-from fgl_flower.synthesis.plan import SamplingSettings, SynthesisPlan
+from fgl_flower.synthesis.plan import SynthesisPlan
+from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.store import SyntheticStore
 from fgl_flower.synthesis.upkeep import verify
 

@@ -16,8 +16,8 @@ from ray.cluster_utils import Cluster
 from experiments.bench import world_plan
 from fgl_flower.foundation.generator import inspect
 from fgl_flower.synthesis.engine import LocalEngine
-from fgl_flower.synthesis.plan import SamplingSettings
 from fgl_flower.synthesis.ray_engine import RayEngine
+from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.store import SyntheticStore
 from fgl_flower.synthesis.upkeep import verify
 

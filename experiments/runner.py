@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread, current_thread
 from typing import Any, Literal
 
 from flwr.app import Context, Message
@@ -11,6 +11,7 @@ from flwr.app import Context, Message
 from clients.client_app import simulated
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import RunError, reason
+from fgl_flower.interrupts import last_words
 from fgl_flower.preflight import preflight
 from fgl_flower.records.reading import read_result
 from fgl_flower.records.result import Result
@@ -21,6 +22,7 @@ from strategies.server_app import serve
 Engine = Literal["inline", "ray"]
 
 OBJECT_STORE_BYTES = 2**30  # Ray would take 30 % of the memory; a model of ResNet-18's size is 45 MB a client
+SECONDS_TO_END = 2.0  # for the server's thread of a simulation that is over
 
 
 def run(config: RunConfig, *, engine: Engine = "inline", watch: Watch | None = None) -> Result:
@@ -51,10 +53,13 @@ def run_folder(config: RunConfig, *, engine: Engine = "inline", command: str = "
 
     Raises
     ------
-    Exception
+    RunError, Exception
         Whatever ended the run; its folder is then marked failed.
     """
-    with RunFolder.create(config, command=command, watch=watch) as folder:
+    with (
+        RunFolder.create(config, command=command, watch=watch) as folder,
+        last_words(lambda: folder.fail("interrupted")),
+    ):
         try:
             if engine == "ray":
                 _serve_with_ray(config, folder)
@@ -84,23 +89,35 @@ class ConfiguredClient:
 
 def _serve_with_ray(config: RunConfig, folder: RunFolder) -> None:
     os.environ.setdefault("RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES", str(OBJECT_STORE_BYTES))
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a thread that outlives the simulation starts Ray once more
     import torch
     from flwr.serverapp import Grid, ServerApp
     from flwr.simulation import run_simulation
 
-    server_app, over = ServerApp(), Event()
+    server_app, over, threads = ServerApp(), Event(), list[Thread]()
 
     @server_app.main()
     def main(grid: Grid, context: Context) -> None:
-        pull = grid.pull_messages
+        # Flower runs this in a thread that outlives a simulation that broke or was interrupted, waiting a whole
+        # round-timeout for replies: it ends where it next pulls replies or tells of its progress.
+        threads.append(current_thread())
+        pull, watch = grid.pull_messages, folder.watch
 
-        def pull_while_clients_live(message_ids: Iterable[str]) -> Iterable[Message]:
+        def go_on() -> None:
             if over.is_set():
                 raise RunError("the simulation is over")
+
+        def pull_while_clients_live(message_ids: Iterable[str]) -> Iterable[Message]:
+            go_on()
             return pull(message_ids)
 
-        # Flower runs this in a thread that outlives a simulation that broke, waiting a whole round-timeout for replies
+        def watch_while_clients_live(phase: str, done: int, total: int) -> None:
+            go_on()
+            if watch is not None:
+                watch(phase, done, total)
+
         grid.pull_messages = pull_while_clients_live  # type: ignore[method-assign]
+        folder.watch = watch_while_clients_live
         serve(grid, config, folder, engine="ray")
 
     cores = os.cpu_count() or 1
@@ -126,3 +143,5 @@ def _serve_with_ray(config: RunConfig, folder: RunFolder) -> None:
         raise RunError(f"the simulation on Ray{where} broke down: {reason(first)}") from error
     finally:
         over.set()
+        for thread in threads:
+            thread.join(SECONDS_TO_END)  # images that it has drawn are filed

@@ -2,14 +2,21 @@
 
 import json
 import os
+import shutil
+import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fgl_flower.errors import RunError
+
+PAUSE = 2.0  # seconds before a write that failed is tried again
+
 
 def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
     """Write JSON in one move; NumPy and torch values become plain ones."""
-    write_text(path, json.dumps(value, indent=2, default=plain) + "\n")
+    write_text(path, to_json(value))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -19,7 +26,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write bytes to a file beside `path`, flush it to disk and move it into place."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{uuid.uuid4().hex}.part")  # process ids repeat in containers that share a folder
     try:
         with part.open("wb") as file:
             file.write(data)
@@ -28,6 +35,38 @@ def write_bytes(path: Path, data: bytes) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def keep(path: Path, data: bytes) -> None:
+    """Write bytes that must not be lost: as `write_bytes`, and a second time if the first fails.
+
+    Raises
+    ------
+    RunError
+        If both fail; the sentence names the folder, what is needed and what is free.
+    """
+    try:
+        write_bytes(path, data)
+    except OSError:
+        time.sleep(PAUSE)
+        try:
+            write_bytes(path, data)
+        except OSError as error:
+            raise RunError(cannot_write(error, path, len(data))) from error
+
+
+def cannot_write(error: OSError, path: Path, need: int) -> str:
+    """Return a sentence for a file of `need` bytes that cannot be written."""
+    try:
+        free = f"{shutil.disk_usage(path.parent).free:,} bytes are free"
+    except OSError:
+        free = "what is free is unknown"
+    return f"cannot write {path.name} into {path.parent}: {error.strerror or error} ({need:,} bytes are needed, {free})"
+
+
+def to_json(value: Mapping[str, Any] | list[Any]) -> str:
+    """Return JSON as it stands in our files."""
+    return json.dumps(value, indent=2, default=plain) + "\n"
 
 
 def read_json(path: Path, default: Any = None) -> Any:

@@ -23,9 +23,9 @@ from fgl_flower.learning.evaluation import evaluate, predict
 from fgl_flower.learning.images import Images, decode
 from fgl_flower.learning.training import train
 from fgl_flower.synthesis.engine import LocalEngine
-from fgl_flower.synthesis.plan import SamplingSettings, make_plan
+from fgl_flower.synthesis.plan import plan_of
+from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.store import SyntheticStore
-from fgl_flower.wire.payload import Prompt
 
 
 def draw_images(
@@ -33,8 +33,11 @@ def draw_images(
 ) -> tuple[Images, float]:
     """Return `per_class` images a class from "a {style} of a {class}" prompts, and images a second (0: none drawn)."""
     settings = SamplingSettings.of(inspect(model_id), steps=steps, guidance=guidance)
-    prompts = [Prompt(f"a {s} of a {c}", c, s) for c in CLASSES for s in STYLES]
-    plan = make_plan(prompts, per_class, settings, seed)
+    share, rest = divmod(per_class, len(STYLES))
+    counts = [
+        (f"a {s} of a {c}", c, s, share + (i < rest)) for c in sorted(CLASSES) for i, s in enumerate(sorted(STYLES))
+    ]
+    plan = plan_of(counts, settings, seed)
     kept = SyntheticStore(store)
     report = LocalEngine(model_id).fill(plan, kept)
     rate = report.drawn / report.drawing_seconds if report.drawn else 0.0

@@ -7,7 +7,8 @@ from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError, RunError
 from fgl_flower.foundation.text import tokenizer_of
 from fgl_flower.levels.level import level_of
-from fgl_flower.synthesis.plan import SynthesisPlan, plan_of, settings_for
+from fgl_flower.synthesis.plan import SynthesisPlan, plan_of
+from fgl_flower.synthesis.settings import settings_for
 from fgl_flower.wire.limits import Kind, Limits
 from fgl_flower.wire.payload import PromptPayload
 from strategies.budget import allot, held_images

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from experiments.cli.options import overrides
 from experiments.sync_config import synced
 from fgl_flower.config import RunConfig, describe_keys
 from fgl_flower.errors import ConfigError
@@ -106,3 +107,19 @@ def test_a_server_optimiser_is_kept_from_running_statistics(strategy: str) -> No
             RunConfig.parse({**keys, "norm": "batch"})
         RunConfig.parse({**keys, "norm": "group"})
     RunConfig.parse({"method": "fedavg", "rounds": 1, "wrapped": strategy, "norm": "batch"})
+
+
+@pytest.mark.parametrize(
+    ("setting", "found"),
+    [
+        ("name=nan", {"name": "nan"}),
+        ("name=2026", {"name": "2026"}),
+        ("name='2026'", {"name": "2026"}),
+        ("method=fedavg", {"method": "fedavg"}),
+        ("beta=1", {"beta": 1}),
+        ("tensorboard=true", {"tensorboard": True}),
+        ("unknown=nan-ish", {"unknown": "nan-ish"}),
+    ],
+)
+def test_a_setting_of_a_text_key_stays_text(setting: str, found: dict[str, Any]) -> None:
+    assert overrides([setting]) == found

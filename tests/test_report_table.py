@@ -250,6 +250,6 @@ def test_partitions_and_galleries_are_shown_once(tmp_path: Path) -> None:
     assert Page(text).open == []
     assert text.count("data:image/png") == 120
     clients = text[text.index('<h2 id="clients"') : text.index('<h2 id="ledger"')]
-    assert re.findall(r"<h3>(.*?)</h3>", clients) == ["beta 0.01", "beta 0.5", "Shut out"]
+    assert re.findall(r"<h3>(.*?)</h3>", clients) == ["beta 0.01", "beta 0.5", "Failed"]
     assert "model: generator" in text
     assert text.count("seed = 0\n") == 4  # the configuration of the first run of each row

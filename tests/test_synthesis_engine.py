@@ -1,6 +1,6 @@
 """Engines: the same images whatever the batch, the replicas or the interruptions; none drawn twice."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import diffusers
@@ -14,18 +14,12 @@ from fgl_flower.synthesis import engine as engines
 from fgl_flower.synthesis import maintenance as upkeep
 from fgl_flower.synthesis import tuning
 from fgl_flower.synthesis.engine import LocalEngine, windows
-from fgl_flower.synthesis.plan import SamplingSettings, SynthesisPlan, make_plan
+from fgl_flower.synthesis.plan import SynthesisPlan
 from fgl_flower.synthesis.sampler import PROMPTS_PER_CALL, PromptCache, Sampler
+from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.store import SyntheticStore
+from tests.plans import Told, even_plan
 from tests.tiny_models import save_text_to_image
-
-
-@dataclass(frozen=True)
-class Told:
-    text: str
-    label: str
-    domain: str = ""
-
 
 TOLD = [Told(f"a {s} of a {c}", c, s) for c in ("star", "circle") for s in ("photo", "sketch", "clipart")]
 
@@ -36,7 +30,7 @@ def generator(tiny_checkpoint: Path) -> Generator:
 
 
 def plan_for(generator: Generator, images_per_class: int, told: list[Told] = TOLD, **options: object) -> SynthesisPlan:
-    return make_plan(told, images_per_class, SamplingSettings.of(generator.card, **options), 0)  # type: ignore[arg-type]
+    return even_plan(told, images_per_class, SamplingSettings.of(generator.card, **options), 0)  # type: ignore[arg-type]
 
 
 def pixels_of(generator: Generator, plan: SynthesisPlan, rows: int = 16) -> np.ndarray:
@@ -182,7 +176,7 @@ def test_embeddings_draw_what_their_text_draws(generator: Generator) -> None:
     by_text = plan_for(generator, 3, told)
     encoded, _ = generator.pipeline.encode_prompt(["a photo of a star"] * PROMPTS_PER_CALL, "cpu", 1, False)
     embeddings = {"a photo of a star": encoded[0].numpy()}
-    by_embedding = make_plan(told, 3, by_text.settings, 0, embeddings)
+    by_embedding = even_plan(told, 3, by_text.settings, 0, embeddings)
     assert set(by_text.keys).isdisjoint(by_embedding.keys)
     same_noise = replace(by_embedding, images=by_text.images)
     assert np.array_equal(pixels_of(generator, same_noise), pixels_of(generator, by_text))
@@ -192,14 +186,14 @@ def test_embeddings_draw_what_their_text_draws(generator: Generator) -> None:
 
 @pytest.mark.parametrize("shape", [(16,), (16, 5), (3, 32)])
 def test_embeddings_of_another_shape_are_refused(generator: Generator, shape: tuple) -> None:
-    plan = make_plan([Told("mean", "star")], 1, SamplingSettings.of(generator.card), 0, {"mean": np.zeros(shape)})
+    plan = even_plan([Told("mean", "star")], 1, SamplingSettings.of(generator.card), 0, {"mean": np.zeros(shape)})
     with pytest.raises(ModelError, match="embedding"):
         pixels_of(generator, plan)
 
 
 def test_a_plan_for_other_weights_is_refused(generator: Generator, tmp_path: Path) -> None:
     plan = plan_for(generator, 1)
-    stale = make_plan(TOLD, 1, replace(plan.settings, revision="sha256:other"), 0)
+    stale = even_plan(TOLD, 1, replace(plan.settings, revision="sha256:other"), 0)
     with pytest.raises(ModelError, match="made for"):
         LocalEngine(generator=generator).fill(stale, SyntheticStore(tmp_path))
 
@@ -242,7 +236,7 @@ def test_windows_keep_few_prompts_encoded(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(engines, "PROMPTS_IN_MEMORY", 4)
     card = GeneratorCard("m", "r", "StableDiffusionPipeline", "DDIMScheduler", 1, 1.0, 32, Path("/nowhere"))
     told = [Told(f"prompt {n}", "star") for n in range(8)]
-    plan = make_plan(told, 20, SamplingSettings.of(card), 0)
+    plan = even_plan(told, 20, SamplingSettings.of(card), 0)
     parts = list(windows(plan.images))
     assert [len({i.prompt for i in part}) for part in parts] == [3, 3, 2]
     assert sorted(i.key for part in parts for i in part) == sorted(plan.keys)

@@ -6,7 +6,8 @@ import multiprocessing
 import os
 import resource
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +22,29 @@ from fgl_flower.errors import StoreError
 from fgl_flower.foundation.generator import GeneratorCard
 from fgl_flower.synthesis import decoding, shards
 from fgl_flower.synthesis import maintenance as upkeep
-from fgl_flower.synthesis.plan import SamplingSettings, SynthesisPlan, make_plan
+from fgl_flower.synthesis.plan import SynthesisPlan
+from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.shards import SyntheticImage, shard_folder, shard_names
 from fgl_flower.synthesis.store import SyntheticStore
 from fgl_flower.synthesis.writer import encode_batch
+from tests.plans import Told, even_plan
 
 FORK = multiprocessing.get_context("fork")
 CARD = GeneratorCard("model", "sha256:0", "StableDiffusionPipeline", "DDIMScheduler", 15, 2.5, 32, Path("/nowhere"))
 
 
-@dataclass(frozen=True)
-class Told:
-    text: str
-    label: str
-    domain: str = ""
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread: in a forked child its pool of threads is gone, and who waits for it waits for ever."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def plan_of(count: int, seed: int = 0, **options: float) -> SynthesisPlan:
     told = [Told("a sketch of a star", "star", "sketch"), Told("a photo of a circle", "circle", "photo")]
-    return make_plan(told, count // 2, SamplingSettings.of(CARD, **options), seed)
+    return even_plan(told, count // 2, SamplingSettings.of(CARD, **options), seed)
 
 
 def drawn(plan: SynthesisPlan, size: int = 32) -> list[SyntheticImage]:
@@ -298,7 +303,7 @@ def test_tidy_drops_settings_by_name(tmp_path: Path) -> None:
 
 def test_export_writes_an_image_folder_and_nothing_outside_it(tmp_path: Path) -> None:
     told = [Told("a star", "../../star"), Told("a circle", "circle")]
-    plan = make_plan(told, 2, SamplingSettings.of(CARD), 0)
+    plan = even_plan(told, 2, SamplingSettings.of(CARD), 0)
     SyntheticStore(tmp_path / "store").add(drawn(plan))
     assert upkeep.export(tmp_path / "store", tmp_path / "out") == 4
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["______star", "circle", "metadata.jsonl"]
@@ -313,3 +318,27 @@ def test_a_file_in_place_of_a_store_is_told(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("")
     with pytest.raises(StoreError, match="is a file"):
         SyntheticStore(tmp_path / "store")
+
+
+def test_a_training_set_is_read_from_a_store_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(6)
+    store = SyntheticStore(tmp_path)
+    store.add(drawn(plan))
+    in_memory = store.images(plan, 32, ["star", "circle"])
+    monkeypatch.setattr(decoding, "MAPPED_BYTES", 100)
+    mapped, unwritable, refused = decoding.tempfile.TemporaryFile, [], []
+
+    def read_only(dir: Path | None = None) -> Any:
+        if dir in unwritable:
+            refused.append(dir)
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return mapped(dir=dir)
+
+    monkeypatch.setattr(decoding.tempfile, "TemporaryFile", read_only)
+    for place in (tmp_path, None):  # the store's disk; then no disk takes it
+        unwritable.append(place)
+        images = store.images(plan, 32, ["star", "circle"])
+        assert torch.equal(images.pixels, in_memory.pixels)
+    assert refused == [tmp_path, tmp_path, None]

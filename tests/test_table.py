@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from experiments.table.cells import Cells, Workers, different
+from experiments.table.cells import Cells, different
 from experiments.table.files import first_at, markdown, revisions
 from experiments.table.spec import Table
+from experiments.table.workers import Workers
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
 from fgl_flower.foundation.generator import inspect

@@ -76,17 +76,15 @@ class Contestant:
 def world_plan(settings: Any, images: int, seed: int) -> Any:
     """Return a plan of the built-in world's class-and-style prompts with `images` images in all."""
     from fgl_flower.data.world import CLASSES, STYLES
-    from fgl_flower.synthesis.plan import make_plan
+    from fgl_flower.synthesis.plan import plan_of
 
-    @dataclass(frozen=True)
-    class Told:
-        text: str
-        label: str
-        domain: str
-
-    told = [Told(f"a {style} of a {label}", label, style) for label in CLASSES for style in STYLES]
-    share, rest = divmod(images, len(CLASSES))
-    return make_plan(told, {name: share + (i < rest) for i, name in enumerate(sorted(CLASSES))}, settings, seed)
+    counts = []
+    for i, label in enumerate(sorted(CLASSES)):
+        budget = images // len(CLASSES) + (i < images % len(CLASSES))
+        for j, style in enumerate(sorted(STYLES)):
+            share = budget // len(STYLES) + (j < budget % len(STYLES))
+            counts.append((f"a {style} of a {label}", label, style, share))
+    return plan_of(counts, settings, seed)
 
 
 @app.command()
@@ -172,7 +170,7 @@ def _contestants(model: str, few_step: str, steps: int, device: str, precision: 
     from fgl_flower.device import resolve_device
     from fgl_flower.foundation.generator import Generator
     from fgl_flower.synthesis.engine import LocalEngine
-    from fgl_flower.synthesis.plan import SamplingSettings
+    from fgl_flower.synthesis.settings import SamplingSettings
 
     gpu = resolve_device(device).type == "cuda"
     half = "float16" if gpu else "float32"

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from fgl_flower.foundation.generator import Generator
-from fgl_flower.synthesis.plan import SamplingSettings
+from fgl_flower.synthesis.settings import SamplingSettings
 
 MATMUL_SIDE = 8192
 SAMPLE_SECONDS = 0.02

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from fgl_flower.foundation.generator import Generator
-from fgl_flower.synthesis.plan import PlannedImage, SamplingSettings
+from fgl_flower.synthesis.plan import PlannedImage
+from fgl_flower.synthesis.settings import SamplingSettings
 
 PROMPTS_PER_CALL = 10
 STEPS = 50

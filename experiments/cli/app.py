@@ -1,7 +1,9 @@
 """`fgl`: run a federation described by a TOML file, compare several, write their reports."""
 
+import os
 import shlex
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,9 +13,20 @@ from rich.table import Table
 from experiments.bench.app import app as bench_app
 from experiments.cli import plan, store, table
 from experiments.cli.options import SetOption, load
-from experiments.cli.terminal import console, progress_bars, quiet, run_table, told_in_a_sentence
+from experiments.cli.terminal import (
+    console,
+    errors,
+    prepare_output,
+    progress_bars,
+    quiet,
+    show,
+    show_runs,
+    told_in_a_sentence,
+)
 from fgl_flower.config import RunConfig, describe_keys
-from fgl_flower.errors import ConfigError
+from fgl_flower.errors import ConfigError, once_begun
+from fgl_flower.interrupts import caught
+from fgl_flower.records.finished import FinishedRuns
 from fgl_flower.records.reading import Run, read_run
 from fgl_flower.records.run_folder import default_name
 
@@ -38,7 +51,7 @@ Federated Generative Learning on Flower: clients send [bold]prompts[/], the serv
 
   fgl config                                                   every key, its default, range and meaning
 
-Exit codes: 0 fine, 1 a run failed, 2 bad input (nothing is written then).
+Exit codes: 0 fine, 1 a run failed, 2 bad input (nothing is written then), 130 interrupted (143 by SIGTERM).
 """,
 )
 
@@ -72,7 +85,7 @@ def run(
         config = load(file, set_, runs_dir)
         _check([config])
         done = _execute(config, engine)
-        console.print(run_table([done]))
+        show_runs([done])
         console.print(f"report: {done.path / 'report.html'}", soft_wrap=True, highlight=False)
 
 
@@ -87,8 +100,8 @@ def compare(
 ) -> None:
     """Run several configurations, skip those that are finished already, and print one table.
 
-    A configuration counts as finished when a finished run with the same keys lies in its runs-dir. The page
-    [bold]compare.html[/] in the runs-dir shows them side by side.
+    A configuration counts as finished when a finished run with the same keys, data and models lies in its runs-dir.
+    The page [bold]compare.html[/] in the runs-dir shows them side by side.
 
     [bold]Examples[/]
 
@@ -102,12 +115,17 @@ def compare(
         runs = [None if again else find_finished(config) for config in configs]
         if not all(runs):
             _check(configs)  # all of them before the first one starts
-        done = [
-            _reuse(found) if found else _execute(config, engine) for config, found in zip(configs, runs, strict=True)
-        ]
-        console.print(run_table(done))
-        page = _write_report([one.path for one in done], Path(configs[0].runs_dir).expanduser() / "compare.html")
-        console.print(f"report: {page}", soft_wrap=True, highlight=False)
+        done: list[Run] = []
+        for config, found in zip(configs, runs, strict=True):
+            with once_begun() if done else nullcontext():
+                done.append(_reuse(found) if found else _execute(config, engine))
+        show_runs(done)
+        try:
+            page = _write_report([one.path for one in done], done[0].path.parent / "compare.html")
+        except OSError as error:
+            errors.print(f"fgl: compare.html is not written: {error.strerror}", style="red", highlight=False)
+        else:
+            console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -133,7 +151,7 @@ def report(
     with told_in_a_sentence(verbose=False):
         read = [read_run(path) for path in runs]
         default = read[0].path / "report.html" if len(read) == 1 else read[0].path.parent / "compare.html"
-        console.print(run_table(read))
+        show_runs(read)
         page = _write_report([one.path for one in read], output or default)
         console.print(f"report: {page}", soft_wrap=True, highlight=False)
 
@@ -146,7 +164,7 @@ def config() -> None:
         table.add_column(heading, no_wrap=heading == "key")
     for row in describe_keys():
         table.add_row(*row)
-    console.print(table)
+    show(table)
 
 
 def _check(configs: list[RunConfig]) -> None:
@@ -166,16 +184,11 @@ def _execute(config: RunConfig, engine: Literal["inline", "ray"]) -> Run:
 
 
 def find_finished(config: RunConfig) -> Run | None:
-    """Return a finished run of the same keys in its runs-dir, if there is one; where it lies does not matter."""
-    wanted = config.to_flat() | {"runs-dir": ""}
-    for file in sorted(Path(config.runs_dir).expanduser().glob("*/result.json")):
-        try:
-            found = read_run(file.parent)
-        except ConfigError:
-            continue
-        if found.state == "finished" and found.config.to_flat() | {"runs-dir": ""} == wanted:
-            return found
-    return None
+    """Return the finished run of a configuration in its runs-dir, if any; one that is outdated is only named."""
+    runs = FinishedRuns(Path(os.path.expanduser(config.runs_dir)))
+    if note := runs.note(config):
+        console.print(note, soft_wrap=True, markup=False, highlight=False)
+    return runs.get(config)
 
 
 def _reuse(found: Run) -> Run:
@@ -203,7 +216,9 @@ app.add_typer(bench_app, name="bench")
 
 def main() -> None:
     """Entry point of the `fgl` command."""
-    app()
+    prepare_output()
+    with caught():
+        app()
 
 
 if __name__ == "__main__":

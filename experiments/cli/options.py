@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_origin
 
 import typer
 
@@ -43,13 +43,24 @@ def overrides(settings: Sequence[str] | None) -> dict[str, Any]:
         key, sign, text = setting.partition("=")
         if not sign or not key.strip():
             raise ConfigError(f"--set wants KEY=VALUE, for instance --set seed=1, not {setting!r}")
-        found[key.strip()] = value(text.strip())
+        found[key.strip()] = value(key.strip(), text.strip())
     return found
 
 
-def value(text: str) -> Any:
-    """Read a value as TOML does; what is no TOML value is a string, so that `--set method=fedavg` needs no quotes."""
+def value(key: str, text: str) -> Any:
+    """Return the value of a key as TOML reads it; a string needs no quotes: `--set method=fedavg`, `--set name=2`."""
+    field = RunConfig.model_fields.get(key.replace("-", "_"))
+    if field is not None and _is_text(field.annotation) and not _quoted(text):
+        return text
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def _is_text(annotation: Any) -> bool:
+    return annotation is str or get_origin(annotation) is Literal
+
+
+def _quoted(text: str) -> bool:
+    return text[:1] in {"'", '"'}

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from experiments.cli.options import SetOption, load
-from experiments.cli.terminal import console, quiet, told_in_a_sentence
+from experiments.cli.terminal import console, quiet, show, told_in_a_sentence
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError, RunError
 from fgl_flower.report.formatting import human_bytes
@@ -34,15 +35,15 @@ def plan(file: FileArgument, set_: SetOption = None) -> None:
             made, refused = _ask(config)
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for heading in ("class", "style", "images", "first seed", "prompt"):
-            table.add_column(heading, justify="right" if heading == "images" else "left", no_wrap=heading != "prompt")
+            figures = heading in {"images", "first seed"}
+            table.add_column(heading, justify="right" if heading == "images" else "left", no_wrap=figures)
         seeds: dict[tuple[str, str, str], int] = {}
         for image in made.images:
             seeds.setdefault((image.label, image.domain, image.prompt), image.seed)
         for label, domain, prompt, count in made.rows():
-            table.add_row(label, domain, str(count), f"{seeds[label, domain, prompt]:016x}", _plain(prompt))
-        if not console.is_terminal:
-            console.width = 200  # into a file or pipe: no prompt is folded
-        console.print(table)
+            seed = f"{seeds[label, domain, prompt]:016x}"
+            table.add_row(escape(label), escape(domain), str(count), seed, escape(prompt))
+        show(table)
         for client, reason in refused.items():
             console.print(f"client {client} is refused: {reason}", style="red", markup=False, highlight=False)
         settings = made.settings
@@ -84,7 +85,8 @@ def preview(
             size = _message_bytes(client_app, records)
         values: Any = records["payload"]
         for key, value in json.loads(zlib.decompress(values["data"])).items():
-            print(f"{key}: {json.dumps(value, ensure_ascii=False, indent=2 if key == 'texts' else None)}")
+            shown = json.dumps(value, ensure_ascii=False, indent=2 if key == "texts" else None)
+            console.print(f"{key}: {shown}", soft_wrap=True, markup=False, highlight=False)
         sizes = [f"text {human_bytes(len(values['data']))} compressed"]
         if payload.arrays:
             one = next(iter(payload.arrays.values()))
@@ -144,7 +146,3 @@ def _message_bytes(client_app: Any, records: Any) -> int:
     question = Message(RecordDict(), node, "query.prompts")
     question.metadata.__dict__["_message_id"] = "0" * 64  # as long as Flower's own
     return message_bytes(Message(records, reply_to=question))
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", "\\[")

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
-from experiments.cli.terminal import EXIT_FAILED, console, progress_bars, told_in_a_sentence
+from experiments.cli.terminal import EXIT_FAILED, console, progress_bars, show, told_in_a_sentence
 from fgl_flower.errors import ConfigError
 from fgl_flower.report.formatting import human_bytes
 
@@ -38,20 +39,21 @@ def ls(store: Store = DEFAULT) -> None:
         _exists(store)
         table = Table(box=None, pad_edge=False)
         for heading in ("id", "generator", "drawn with", "images", "prompts", "labels"):
-            table.add_column(heading, justify="right" if heading in {"images", "prompts", "labels"} else "left")
+            counts = heading in {"images", "prompts", "labels"}
+            table.add_column(heading, justify="right" if counts else "left", no_wrap=counts or heading == "id")
         rows = contents(store)
         for row in rows:
             drawn = row.settings
             guidance = "" if drawn["guidance"] == 1 else f", guidance {drawn['guidance']:g}"
             table.add_row(
                 row.settings_id,
-                f"{drawn['generator']} {str(drawn['revision'])[:15]}",
+                escape(f"{drawn['generator']} {str(drawn['revision'])[:15]}"),
                 f"{drawn['steps']} steps{guidance}, {drawn['size']} px, {drawn['precision']}",
                 f"{row.images:,}",
                 f"{row.prompts:,}",
                 f"{row.labels:,}",
             )
-        console.print(table)
+        show(table)
         names = shard_names(store)
         size = sum((shard_folder(store) / name).stat().st_size for name in names)
         images = sum(row.images for row in rows)

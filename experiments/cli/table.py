@@ -14,14 +14,18 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table as RichTable
 
 from experiments.cli.options import SetOption, overrides
-from experiments.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, console, errors, quiet, told_in_a_sentence
-from experiments.table.cells import Cells, Workers, different
-from experiments.table.files import named, plus_minus, revisions, write_files
+from experiments.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, console, errors, quiet, show, told_in_a_sentence
+from experiments.table.cells import Cells, different
+from experiments.table.files import mark, named, plus_minus, revisions, write_files
 from experiments.table.spec import Cell, Table
+from experiments.table.workers import Workers
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
+from fgl_flower.report.formatting import shortened
 from fgl_flower.report.intervals import interval
 from fgl_flower.report.table.page import Row, TableReport, write_table_page
+
+PROBLEMS_SHOWN = 12  # lines on the terminal
 
 
 def table(
@@ -73,7 +77,8 @@ def table(
         folder = runs_dir / read.name
         folder.mkdir(parents=True, exist_ok=True)
         write_files(read, report.rows, _tried(read, cells, runs_dir), folder, report.command)
-        console.print(_shown(read, report))
+        show(_shown(read, report))
+        _tell_problems(report)
         if note := revisions(report.rows):
             console.print(note, soft_wrap=True, highlight=False)
         console.print(f"page: {write_table_page(report, folder / 'table.html')}", soft_wrap=True, highlight=False)
@@ -108,6 +113,8 @@ def _run(table: Table, chosen: list[Cell], cells: Cells, jobs: int, runs_dir: Pa
 
             for config in missing:  # all of them before the first one starts
                 preflight(config)
+        for note in filter(None, map(cells.note, missing)):
+            console.print(note, soft_wrap=True, markup=False, highlight=False)
     total = len(different(tuning)) + len(different(final))
     with _progress(table.title, total) as (tell, done), Workers(jobs, tell) as workers:
 
@@ -177,13 +184,19 @@ def _shown(table: Table, report: TableReport) -> RichTable:
     for axis in table.axes:
         shown.add_column(escape(axis))
     for heading in ("accuracy, %", "seeds", "chosen"):
-        shown.add_column(heading, justify="right")
+        shown.add_column(heading, justify="right", no_wrap=heading != "chosen")
     for row in report.rows:
         found = [run.result.accuracy for run in row.runs.values() if run.result]
         mean = interval(found) if found else None
-        accuracy = plus_minus(mean) if mean else "failed" if row.failures else "–"
+        accuracy = plus_minus(mean) + mark(row) if mean else "failed" if row.failures else "–"
         shown.add_row(*map(escape, row.names), accuracy, str(len(found)), named(row.tuned))
     return shown
+
+
+def _tell_problems(report: TableReport) -> None:
+    lines = [f"! {row.title}, {seeds}: {told}" for row in report.rows for seeds, told in row.problems()]
+    for line in shortened(lines, PROBLEMS_SHOWN, "in the table's page and Markdown"):
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _show_plan(table: Table, chosen: list[Cell], cells: Cells, runs_dir: Path) -> None:
@@ -196,7 +209,7 @@ def _show_plan(table: Table, chosen: list[Cell], cells: Cells, runs_dir: Path) -
         final = [] if tuned is None else [table.config(cell, seed, tuned, runs_dir) for seed in table.seeds]
         finished = sum(cells.get(config) is not None for config in (*tuning, *final))
         shown.add_row(*map(escape, cell.names), str(len(tuning)), str(len(table.seeds)), str(finished))
-    console.print(shown)
+    show(shown)
 
 
 @contextmanager

@@ -1,14 +1,18 @@
-"""How `fgl` speaks: quiet libraries, progress bars, one sentence an error and a table of runs."""
+"""How `fgl` speaks: quiet libraries, progress bars, one sentence an error, tables that are never cut."""
 
+import io
 import logging
 import os
+import select
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, TextIO
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -22,12 +26,47 @@ from rich.table import Table
 
 from fgl_flower.errors import ConfigError, reason
 from fgl_flower.records.reading import Run
+from fgl_flower.records.run_folder import CLIENT_ERRORS
 from fgl_flower.report.formatting import human_bytes, human_seconds, percent
+from fgl_flower.report.problems import Problems
 
 console = Console()
 errors = Console(stderr=True, soft_wrap=True)
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+UNLIMITED = 100_000  # columns where there is no terminal: a file or pipe has no width
+NAME_WIDTH = 16  # columns that text keeps beside figures, however narrow the terminal
+
+
+class _Patient(io.FileIO):
+    """A stream whose reader may have left or its disk be full: what cannot be printed is dropped, the run goes on."""
+
+    def write(self, data: Any, /) -> int:
+        size = memoryview(data).nbytes
+        try:
+            while (written := super().write(data)) is None:  # not blocking, and its reader is slow
+                select.select([], [self], [])
+        except OSError:
+            return size
+        return written
+
+
+def prepare_output() -> None:
+    """Make printing unable to end a run, whatever the encoding and the reader. Call it once, first."""
+    sys.stdout, sys.stderr = (_unfailing(stream) for stream in (sys.stdout, sys.stderr))
+    if not console.file.isatty():
+        console.width = UNLIMITED
+
+
+def _unfailing(stream: TextIO) -> TextIO:
+    if isinstance(stream, io.TextIOWrapper):  # None if closed from the start
+        stream.reconfigure(errors="backslashreplace")
+        if type(getattr(stream.buffer, "raw", None)) is io.FileIO:
+            raw = _Patient(stream.fileno(), "w", closefd=False)
+            return io.TextIOWrapper(
+                io.BufferedWriter(raw), stream.encoding, "backslashreplace", line_buffering=stream.line_buffering
+            )
+    return stream
 
 
 def quiet(verbose: bool) -> None:
@@ -91,20 +130,49 @@ def progress_bars(title: str) -> Iterator[Callable[[str, int, int], None]]:
         yield watch
 
 
+def show(table: Table) -> None:
+    """Print a table with nothing cut: text is folded, and figures (columns that do not wrap) stay whole.
+
+    On a terminal that is too narrow for the figures the lines are longer than the terminal.
+    """
+    least = 1
+    for column in table.columns:
+        widths = [console.measure(cell).maximum for cell in (column.header, *column.cells)]
+        least += 3 + (max(widths) if column.no_wrap else min(max(widths), NAME_WIDTH))
+        column.overflow = "fold"
+    console.print(table, width=max(console.width, least), crop=False)
+
+
+def show_runs(runs: Sequence[Run]) -> None:
+    """Print the figures of runs and, below, what a reader of these must know: failed clients, warnings and so on."""
+    show(run_table(runs))
+    for run in runs:
+        told = Problems.of(run).sentences()
+        if (whole := run.path / CLIENT_ERRORS).exists():
+            told.append(f"the clients' whole errors: {whole}")
+        for sentence in told:
+            console.print(f"! {run.name}: {sentence}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
 def run_table(runs: Sequence[Run]) -> Table:
-    """Return the figures of runs, one a row: accuracy on test and validation, images drawn, bytes, wall time."""
+    """Return the figures of runs, one a row: accuracy on test and validation, images drawn, bytes, wall time.
+
+    A run with problems has a mark.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("run", no_wrap=True)
+    table.add_column("run")
+    table.add_column("", no_wrap=True)
     for heading in ("test", "valid.", "rounds", "drawn", "up/client", "all bytes", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
     best = max((run.result.accuracy for run in runs if run.result), default=0.0)
     for run in runs:
-        result = run.result
+        result, name, mark = run.result, escape(run.name), "!" if Problems.of(run) else ""
         if result is None:
-            table.add_row(run.name, run.state, style="red")
+            table.add_row(name, mark, run.state, style="red")
             continue
         table.add_row(
-            run.name,
+            name,
+            mark,
             percent(result.accuracy),
             percent(result.validation_accuracy),
             str(result.rounds),

@@ -15,7 +15,8 @@ import torch
 from experiments.bench.app import world_plan
 from fgl_flower.foundation.generator import GeneratorCard
 from fgl_flower.synthesis.maintenance import tidy, verify
-from fgl_flower.synthesis.plan import SamplingSettings, SynthesisPlan
+from fgl_flower.synthesis.plan import SynthesisPlan
+from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.store import SyntheticStore
 from fgl_flower.synthesis.writer import encode_batch
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from experiments.bench.app import world_plan
 from fgl_flower.foundation.generator import inspect
 from fgl_flower.synthesis.maintenance import verify
-from fgl_flower.synthesis.plan import SamplingSettings, SynthesisPlan
+from fgl_flower.synthesis.plan import SynthesisPlan
+from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.store import SyntheticStore
 
 

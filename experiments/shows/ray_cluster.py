@@ -17,8 +17,8 @@ from experiments.bench.app import world_plan
 from fgl_flower.foundation.generator import inspect
 from fgl_flower.synthesis.engine import LocalEngine
 from fgl_flower.synthesis.maintenance import verify
-from fgl_flower.synthesis.plan import SamplingSettings
 from fgl_flower.synthesis.ray_engine import RayEngine
+from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.store import SyntheticStore
 
 OBJECT_STORE = 100 * 2**20

@@ -17,6 +17,7 @@ from fgl_flower.files import write_text
 from fgl_flower.records.reading import Run
 from fgl_flower.report.formatting import human_bytes, human_seconds
 from fgl_flower.report.intervals import Interval, interval, paired_difference
+from fgl_flower.report.problems import Problems
 from fgl_flower.report.table.page import Row
 
 FIGURES = (
@@ -91,6 +92,9 @@ def markdown(table: Table, rows: Sequence[Row], how: str) -> str:
     if failures:
         parts.append("Failed:")
         parts.append(_lines([(*table.axes, "seed", "reason"), *failures]))
+    if problems := [(*row.names, seeds, told) for row in rows for seeds, told in row.problems()]:
+        parts.append("Marked with !:")
+        parts.append(_lines([(*table.axes, "seeds", "what happened"), *problems]))
     if note := revisions(rows):
         parts.append(note)
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -147,7 +151,12 @@ def _accuracy(row: Row | None, seeds: int) -> str:
     if not row.runs:
         return "failed" if row.failures else "not run"
     short = f" ({len(row.runs)} of {seeds})" if len(row.runs) < seeds else ""
-    return plus_minus(interval(list(_accuracies(row).values()))) + short
+    return plus_minus(interval(list(_accuracies(row).values()))) + mark(row) + short
+
+
+def mark(row: Row) -> str:
+    """Return the mark of a cell whose runs have problems: failed clients, images left out, warnings."""
+    return " !" if row.problems() else ""
 
 
 def _ahead(cells: Mapping[Any, Row], name: str, against: str, rest: tuple[str, ...], seeds: int) -> str:
@@ -197,10 +206,22 @@ def _runs(table: Table, rows: Sequence[Row]) -> list[dict[str, Any]]:
             "seed": seed,
             **{figure: getattr(run.result, figure) for figure in FIGURES},
             **{key: row.tuned.get(key, "") for key in keys},
+            **_problems(run),
         }
         for row in rows
         for seed, run in sorted(row.runs.items())
     ]
+
+
+def _problems(run: Run) -> dict[str, Any]:
+    """Return how many clients failed in some round and were quarantined, images left out, and the warnings."""
+    found = Problems.of(run)
+    return {
+        "failures": len({failure.client for failure in found.failures}),
+        "quarantined": len(found.quarantined),
+        "skipped": sum(found.skipped.values()),
+        "warnings": "; ".join(found.warnings),
+    }
 
 
 def _summary(table: Table, rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -1,16 +1,57 @@
 """What stands for a revision where a model lies in a plain folder: a hash of its files."""
 
 import hashlib
+import time
 from pathlib import Path
+
+_ALWAYS = frozenset({".json", ".safetensors", ".txt"})
+_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".svg", ".mp4"})
+_PROSE = frozenset({".md", ".rst", ".pdf", ".html", ".log"})
+_LEFTOVERS = frozenset({".pyc", ".lock", ".tmp", ".part", ".incomplete"})
+_IGNORED = _PICTURES | _PROSE | _LEFTOVERS
+
+_SETTLED_SECONDS = 2.0  # a file changed later than this before it was hashed may change again within one clock tick
+
+_State = tuple[tuple[str, str, int, int, int], ...]
+_KNOWN: dict[_State, str] = {}
 
 
 def digest(folders: tuple[Path, ...]) -> str:
-    """Return a hash over names and bytes of the files that decide what a folder's model does."""
+    """Return a hash over names and bytes of the files that decide what a folder's model does.
+
+    These are all files but fgl.json (whose settings are part of an image's key), prose, pictures, caches and names that
+    begin with a dot. Files are read once a process; a folder in which a file changes is read again.
+    """
+    found = [
+        (folder, path) for folder in folders for path in sorted(p for p in folder.rglob("*") if _counts(p, folder))
+    ]
+    changes = [(path, path.stat()) for _, path in found]
+    state = tuple(
+        (str(f), str(p), s.st_size, s.st_mtime_ns, s.st_ctime_ns) for (f, p), (_, s) in zip(found, changes, strict=True)
+    )
+    if state not in _KNOWN:
+        began = time.time()
+        value = _hash(found)
+        if any(began - s.st_ctime < _SETTLED_SECONDS for _, s in changes):
+            return value
+        _KNOWN[state] = value
+    return _KNOWN[state]
+
+
+def _counts(path: Path, folder: Path) -> bool:
+    if path.name == "fgl.json" or not path.is_file():
+        return False
+    if path.suffix in _ALWAYS:  # what stores of the first version are filed by
+        return True
+    inside = path.relative_to(folder)
+    hidden = any(part.startswith(".") or part == "__pycache__" for part in inside.parts)
+    return not hidden and path.suffix.lower() not in _IGNORED and path.stem.upper() not in {"README", "LICENSE"}
+
+
+def _hash(found: list[tuple[Path, Path]]) -> str:
     total = hashlib.sha256()
-    for folder in folders:
-        paths = (p for p in folder.rglob("*") if p.suffix in {".json", ".safetensors", ".txt"} and p.name != "fgl.json")
-        for path in sorted(paths):
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            total.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+    for folder, path in found:
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
     return f"sha256:{total.hexdigest()[:32]}"

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import subprocess
 import sys
 from functools import cache
 from importlib import metadata
@@ -10,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from fgl_flower.revision import git_state
+
+__all__ = ["describe", "git_state", "versions"]
 
 LIBRARIES = (
     "fgl-flower",
@@ -40,28 +43,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-@cache
-def git_state() -> dict[str, Any]:
-    """Return ``{"revision": str | None, "dirty": bool | None}`` of the checkout that holds this file.
-
-    Both are None outside a checkout, for instance in an installed wheel or in the copy that Flower makes of an app.
-    Dirty means that a Python or TOML file differs from the revision or is unknown to it.
-    """
-    folder = Path(__file__).resolve().parent
-    try:
-        revision = _git(folder, "rev-parse", "HEAD")
-        changed = _git(folder, "status", "--porcelain", "--", ":/*.py", ":/*.toml")
-    except (OSError, subprocess.SubprocessError):
-        return {"revision": None, "dirty": None}
-    return {"revision": revision, "dirty": bool(changed)}
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    return done.stdout.strip()
 
 
 def describe() -> dict[str, Any]:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 from pydantic import ValidationError
 
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
 from fgl_flower.files import read_json, read_json_lines
+from fgl_flower.records.process import why_gone
 from fgl_flower.records.result import Result
 from fgl_flower.records.run_folder import State
 
@@ -42,7 +42,8 @@ class Run:
 def read_run(path: str | Path) -> Run:
     """Return what a run folder holds.
 
-    A run that is marked running but whose process is gone is read as failed.
+    A run that is marked running but whose process is not known to run is read as failed; one with a result is finished,
+    whatever its mark.
 
     Raises
     ------
@@ -55,8 +56,11 @@ def read_run(path: str | Path) -> Run:
     try:
         status = read_json(path / "status.json", {})
         state, why = status["state"], status.get("reason", "")
-        if state == "running" and not psutil.pid_exists(int(status["process"])):
-            state, why = "failed", "its process ended without a word (killed, or out of memory)"
+        result = read_result(path) if (path / "result.json").exists() else None
+        if result is not None:
+            state, why = "finished", ""
+        elif state == "running" and (gone := why_gone(status)):
+            state, why = "failed", gone
         return Run(
             path=path,
             config=RunConfig.load(path / "config.toml"),
@@ -65,7 +69,7 @@ def read_run(path: str | Path) -> Run:
             command=status.get("command", ""),
             environment=read_json(path / "environment.json", {}),
             events=read_json_lines(path / "metrics.jsonl"),
-            result=read_result(path) if (path / "result.json").exists() else None,
+            result=result,
             partition=read_json(path / "partition.json", None),
             confusion=read_json(path / "confusion.json", None),
             breakdown=read_json(path / "breakdown.json", None),

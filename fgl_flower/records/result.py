@@ -53,6 +53,9 @@ class Result(BaseModel):
         {}, description="Unreadable images left out, by owner: 'validation', 'test', 'private' or a client."
     )
     warnings: list[str] = Field([], description="What a reader of the figures must know, a sentence each.")
+    data_fingerprint: str = Field(
+        "", description="What stands for the data (`fgl_flower.records.fingerprint`); empty: made by an older version."
+    )
     engine: str = Field("", description="How the clients were run: inline, ray, or deployment.")
     git: dict[str, Any] = {}
     versions: dict[str, str] = {}

@@ -4,7 +4,7 @@
 |---|---|
 | `config.toml` | every key of `RunConfig`, defaults included: `fgl run RUN/config.toml` runs it again |
 | `environment.json` | interpreter, libraries, processor, git revision (`fgl_flower.records.environment`) |
-| `status.json` | `state` (running, finished, failed), the reason of a failure, the command |
+| `status.json` | `state` (running, finished, failed), the reason of a failure, the command, the process |
 | `metrics.jsonl` | one event a line, as it happens (`RunFolder.log`) |
 | `partition.json` | `clients`, `classes`, `counts` (clients x classes) of private images; in deployment as told |
 | `samples.json`, `samples/*.png` | some synthetic images with their prompts, and validation images beside them |
@@ -15,66 +15,47 @@
 | `clients.log` | whole errors of a simulation's clients, each different one once |
 | `traceback.txt` | where a failed run broke |
 | `model.safetensors` | the global model |
-| `result.json` | the figures (`Result`); written last, so its presence means that the run ended well |
+| `result.json` | the figures (`Result`); its presence means that the run ended well |
 | `report.html` | the page made from all of these |
 
 Every file but the growing `metrics.jsonl` is written under another name and moved into place, so a reader never sees
-half of one. Nothing here holds a private image, a host name or a user name.
+half of one. What is worth most is written first: the model, the result, then the rest, which may fail (a full disk)
+and then costs only itself and a warning. Nothing here holds a private image, a host name or a user name.
 """
 
 import json
-import os
 import re
+import shutil
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import tomli_w
-from PIL import Image
 
+from fgl_flower import interrupts
 from fgl_flower.config import RunConfig
-from fgl_flower.errors import ConfigError, reason
-from fgl_flower.files import plain, write_bytes, write_json, write_text
-from fgl_flower.records import environment
+from fgl_flower.errors import ConfigError, RunError, reason
+from fgl_flower.files import keep, plain, read_json, to_json, write_json, write_text
+from fgl_flower.records import environment, process
+from fgl_flower.records.fingerprint import data_fingerprint
 from fgl_flower.records.result import Result, partition_name
+from fgl_flower.records.samples import Sample, write_samples
 
 if TYPE_CHECKING:
     import torch  # reading a run must not cost the seconds that importing torch takes
 
     from fgl_flower.records.tensorboard import Board
 
+__all__ = ["CLIENT_ERRORS", "RunFolder", "Sample", "State", "Watch", "default_name"]
+
 CLIENT_ERRORS = "clients.log"
 State = Literal["running", "finished", "failed"]
 Watch = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """An image for the report. Only synthetic and validation images may be shown, never private ones.
-
-    Attributes
-    ----------
-    image : np.ndarray
-        (H, W, 3) uint8.
-    kind : "synthetic" or "validation"
-    label, domain : str
-        Names of class and style; the domain may be empty.
-    prompt : str
-        What the image was drawn from (synthetic), or its true caption or nothing (validation).
-    client : str
-        Who sent the prompt; empty if nobody or several did.
-    """
-
-    image: np.ndarray
-    kind: Literal["synthetic", "validation"]
-    label: str
-    domain: str = ""
-    prompt: str = ""
-    client: str = ""
 
 
 class RunFolder:
@@ -91,8 +72,11 @@ class RunFolder:
 
     def __init__(self, path: Path, *, watch: Watch | None = None) -> None:
         self.path = path
-        self._watch = watch
+        self.watch = watch
         self.warnings: list[str] = []
+        self.data_fingerprint = ""
+        self._torn = False  # the last line of metrics.jsonl may be half a line
+        self._extras: dict[str, Callable[[], None]] = {}
         self._board: Board | None = None
         self._started = time.monotonic()
 
@@ -113,18 +97,32 @@ class RunFolder:
         Raises
         ------
         ConfigError
-            If the folder cannot be made.
+            If the folder cannot be made; then nothing of it is left.
         """
-        path = _new_folder(Path(config.runs_dir).expanduser().resolve(), config.name or default_name(config))
+        try:
+            parent = Path(config.runs_dir).expanduser().resolve()
+        except RuntimeError:
+            raise ConfigError(f"runs-dir = {config.runs_dir!r}: HOME is not set, write the whole path") from None
+        path = _new_folder(parent, config.name or default_name(config))
         folder = cls(path, watch=watch)
-        write_text(path / "config.toml", tomli_w.dumps(config.to_flat()))
-        write_json(path / "environment.json", environment.describe())
-        folder._mark("running", command=command)
+        try:
+            folder.data_fingerprint = data_fingerprint(config.dataset)
+            write_text(path / "config.toml", tomli_w.dumps(config.to_flat()))
+            write_json(path / "environment.json", environment.describe())
+            write_json(path / "status.json", {"command": command, "state": "running", **process.identity()})
+        except BaseException as error:
+            shutil.rmtree(path, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise ConfigError(f"runs-dir = {str(parent)!r} cannot be written: {error.strerror}") from None
+            raise
         if config.tensorboard:
-            from fgl_flower.records.tensorboard import Board  # an extra, which need not be installed
-
-            folder._board = Board(path)
+            folder._spare("tensorboard/", folder._open_board)
         return folder
+
+    def _open_board(self) -> None:
+        from fgl_flower.records.tensorboard import Board  # an extra, which need not be installed
+
+        self._board = Board(self.path)
 
     def __enter__(self) -> Self:
         return self
@@ -132,11 +130,18 @@ class RunFolder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is None:
             self.fail("the run ended without a result")
-        elif isinstance(error, KeyboardInterrupt):
+        elif isinstance(error, KeyboardInterrupt | SystemExit):  # Ray answers SIGTERM by the latter
             self.fail("interrupted")
+            if isinstance(error, SystemExit):
+                raise interrupts.Interrupted from error
         else:
-            write_text(self.path / "traceback.txt", "".join(traceback.format_exception(error)))
+            with suppress(OSError):
+                write_text(self.path / "traceback.txt", "".join(traceback.format_exception(error)))
             self.fail(reason(error))
+            if isinstance(error, ConfigError):  # which promises that nothing was written
+                told = RunError(str(error))
+                told.add_note(f"see {self.path}")
+                raise told from error
             error.add_note(f"see {self.path}")
 
     def log(self, event: Mapping[str, Any]) -> None:
@@ -148,10 +153,15 @@ class RunFolder:
         TensorBoard shows "round", "epoch" and "synthesis" events.
         """
         line = json.dumps({**event, "time": round(time.monotonic() - self._started, 3)}, default=plain)
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-        if self._board is not None:
-            self._board.event(event)
+        try:
+            with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(f"\n{line}\n" if self._torn else f"{line}\n")
+            self._torn = False
+        except OSError as error:  # the run is worth more than its events
+            self._torn = True
+            self.warn(f"events are missing from metrics.jsonl: {_why(error)}")
+        if self._board is not None and not self._spare("tensorboard/", partial(self._board.event, event)):
+            self._board = None
 
     def warn(self, sentence: str) -> None:
         """Log what a reader of the figures must know; it ends in the result, the report and on the terminal."""
@@ -161,23 +171,22 @@ class RunFolder:
 
     def progress(self, phase: str, done: int, total: int) -> None:
         """Tell whoever watches how far a phase is: ``("synthesis", 128, 2400)``, ``("rounds", 3, 30)``."""
-        if self._watch is not None:
-            self._watch(phase, done, total)
+        if self.watch is not None:
+            self.watch(phase, done, total)
 
     def save_partition(self, counts: np.ndarray, classes: Sequence[str]) -> None:
         """Keep the label counts of the private split, (clients, classes) int."""
         table = np.asarray(counts, dtype=np.int64)
         if table.ndim != 2 or table.shape[1] != len(classes):
             raise ValueError(f"counts must be (clients, {len(classes)}), not {table.shape}")
-        value = {"clients": len(table), "classes": list(classes), "counts": table.tolist()}
-        write_json(self.path / "partition.json", value)
+        self._later("partition.json", {"clients": len(table), "classes": list(classes), "counts": table.tolist()})
 
     def save_confusion(self, confusion: np.ndarray, classes: Sequence[str]) -> None:
         """Keep the confusion counts on the test split, (true, predicted) int."""
         table = np.asarray(confusion, dtype=np.int64)
         if table.shape != (len(classes), len(classes)):
             raise ValueError(f"confusion must be ({len(classes)}, {len(classes)}), not {table.shape}")
-        write_json(self.path / "confusion.json", {"classes": list(classes), "counts": table.tolist()})
+        self._later("confusion.json", {"classes": list(classes), "counts": table.tolist()})
 
     def save_breakdown(
         self, right: np.ndarray, total: np.ndarray, classes: Sequence[str], domains: Sequence[str]
@@ -186,53 +195,98 @@ class RunFolder:
         if not np.shape(right) == np.shape(total) == (len(classes), len(domains)):
             raise ValueError(f"right and total must be ({len(classes)}, {len(domains)})")
         value = {"right": np.asarray(right).tolist(), "total": np.asarray(total).tolist()}
-        write_json(self.path / "breakdown.json", {"classes": list(classes), "domains": list(domains), **value})
+        self._later("breakdown.json", {"classes": list(classes), "domains": list(domains), **value})
 
     def save_samples(self, samples: Sequence[Sample]) -> None:
         """Keep the images that the report shows; call it once, with some tens of images."""
-        (self.path / "samples").mkdir(exist_ok=True)
-        rows = []
-        for number, sample in enumerate(samples):
-            file = f"samples/{number:03d}.png"
-            Image.fromarray(np.asarray(sample.image, dtype=np.uint8)).save(self.path / file, optimize=True)
-            row = {key: value for key, value in asdict(sample).items() if key != "image"}
-            rows.append({"file": file, **row})
-        write_json(self.path / "samples.json", rows)
-        if self._board is not None:
-            self._board.samples(samples)
+        self._extras["samples/"] = partial(write_samples, self.path, samples)
+        if (board := self._board) is not None:
+            self._extras["tensorboard/samples"] = partial(board.samples, samples)
 
     def save_ledger(self, ledger: Mapping[str, Any]) -> None:
         """Keep what the ledger counted (`Ledger.to_dict()`)."""
-        write_json(self.path / "ledger.json", ledger)
+        self._later("ledger.json", ledger)
 
     def save_model(self, state: "Mapping[str, torch.Tensor]") -> None:
-        """Write the model's tensors; called as soon as they are trained, before anything else that may fail."""
+        """Write the model's tensors; called as soon as they are trained, before anything else that may fail.
+
+        Raises
+        ------
+        RunError
+            If they cannot be written, at a second try neither.
+        """
         from safetensors.torch import save
 
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        write_bytes(self.path / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+        keep(self.path / "model.safetensors", save(tensors, metadata={"format": "pt"}))
 
     def finish(self, result: Result) -> None:
-        """Write the result and the report, and mark the run finished. Call it once, last."""
-        result = result.model_copy(update={"warnings": self.warnings})
-        if self._board is not None:
-            self._board.result(result)
-        write_text(self.path / "result.json", result.model_dump_json(indent=2) + "\n")
-        self._mark("finished")
+        """Write the result, mark the run finished, and write what `save_...` was given and the report. Call it last.
+
+        Raises
+        ------
+        RunError
+            If the result cannot be written, at a second try neither.
+        """
+        update = {"warnings": list(self.warnings), "data_fingerprint": self.data_fingerprint}
+        result = result.model_copy(update=update)
+        keep(self.path / "result.json", _text(result))
+        with suppress(OSError):  # a folder that holds a result is read as finished
+            self._mark("finished")
+        if (board := self._board) is not None:
+            self._extras["tensorboard/result"] = partial(board.result, result)
+        for name, write in self._extras.items():
+            self._spare(name, write)
+        result = self._with_warnings(result)
         from fgl_flower.report.page import write_report  # the report reads run folders, so it stands above this module
 
-        write_report([self.path])
+        if not self._spare("report.html", partial(write_report, [self.path])):
+            self._with_warnings(result)
 
     def fail(self, reason: str) -> None:
         """Mark the run failed. A folder that holds a result stays finished."""
         if not (self.path / "result.json").exists():
-            self._mark("failed", reason=reason)
+            with suppress(OSError):  # nothing can be told where nothing can be written
+                self._mark("failed", reason=reason)
 
     def _mark(self, state: State, **more: Any) -> None:
         file = self.path / "status.json"
-        before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        value = {**before, **more, "state": state, "process": os.getpid(), "seconds": time.monotonic() - self._started}
-        write_json(file, value)
+        value = {**read_json(file, {}), **more, "state": state, "seconds": time.monotonic() - self._started}
+        try:
+            write_json(file, value)
+        except OSError:
+            with file.open("r+b") as old:  # on a full disk there is room where the old one stands
+                old.write(to_json(value).encode())
+                old.truncate()
+
+    def _later(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write a JSON file once the result is written."""
+        self._extras[name] = partial(write_json, self.path / name, value)
+
+    def _spare(self, name: str, write: Callable[[], object]) -> bool:
+        """Write what a run can do without; if that fails it is told and costs nothing else."""
+        try:
+            write()
+        except Exception as error:
+            self.warn(f"{name} is not written or not whole: {_why(error)}")
+            return False
+        return True
+
+    def _with_warnings(self, result: Result) -> Result:
+        """Write the result again if warnings came since, and return it."""
+        if self.warnings != result.warnings:
+            result = result.model_copy(update={"warnings": list(self.warnings)})
+            with suppress(OSError):
+                write_text(self.path / "result.json", _text(result).decode())
+        return result
+
+
+def _text(result: Result) -> bytes:
+    return f"{result.model_dump_json(indent=2)}\n".encode()
+
+
+def _why(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else reason(error)
 
 
 def default_name(config: RunConfig) -> str:

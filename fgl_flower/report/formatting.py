@@ -1,7 +1,7 @@
 """Numbers as people read them."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fgl_flower.report.intervals import Interval
 
@@ -46,6 +46,25 @@ def points_interval(interval: Interval | None) -> str:
     sign = "+" if points > 0 else "−" if points < 0 else ""
     half = "" if math.isnan(interval.half) else f" ± {100 * interval.half:.1f}"
     return f"{sign}{abs(points):.1f}{half}"
+
+
+def ranges(numbers: Iterable[int], most: int = 12) -> str:
+    """Return whole numbers with neighbours drawn together, at most so many parts: '1-3, 7'."""
+    spans: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    parts = [f"{first}-{last}" if last > first else f"{first}" for first, last in spans]
+    return ", ".join(shortened(parts, most))
+
+
+def shortened(items: Sequence[object], most: int, what: str = "") -> list[str]:
+    """Return the texts of the first items and, for the rest, how many more there are."""
+    rest = len(items) - most
+    more = [f"{rest:,} more {what}".rstrip()] if rest > 0 else []
+    return [str(item) for item in items[:most]] + more
 
 
 def seeds_text(seeds: Iterable[int]) -> str:

@@ -15,6 +15,7 @@ from fgl_flower.report import sections
 from fgl_flower.report.charts import Curve, line_chart
 from fgl_flower.report.formatting import human_bytes, human_seconds, percent
 from fgl_flower.report.parts import fill
+from fgl_flower.report.problems import Problems
 from fgl_flower.report.template import PAGE
 
 
@@ -71,7 +72,8 @@ def render(runs: Sequence[Run]) -> str:
         over_bytes=over_bytes,
         galleries=drawn,
         partitions=sections.partitions([(run.name, run) for run, _ in finished]),
-        quarantined=_quarantined(finished),
+        warnings=[(run.name, told) for run in runs if (told := Problems.of(run).sentences())],
+        clients=sections.lost([(run.name, run) for run in runs]),
         confusions=[{"name": name, **table, "parts": parts} for name, table, parts in confusions if table],
         all_runs=[_provenance(run) for run in runs],
     )
@@ -148,14 +150,6 @@ def _curves(finished: Sequence[tuple[Run, Result]]) -> tuple[Markup, Markup]:
         line_chart(rounds, x_label="rounds"),
         line_chart(sent, x_label="bytes on the wire, all clients, both ways", log_x=True, x_text=human_bytes),
     )
-
-
-def _quarantined(finished: Sequence[tuple[Run, Result]]) -> list[dict[str, str]]:
-    return [
-        {"run": run.name, "client": client, "reason": reason}
-        for run, result in finished
-        for client, reason in result.quarantined.items()
-    ]
 
 
 def _provenance(run: Run) -> dict[str, Any]:

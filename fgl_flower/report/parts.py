@@ -64,12 +64,20 @@ PARTS = """
 {% macro partition(plot, title) %}<div class="card plot"><h3>{{ title }}</h3>{{ plot.svg }}
 {% if plot.hidden %}<p class="note">{{ plot.hidden }} further clients not shown.</p>{% endif %}</div>{% endmacro %}
 
-{% macro shut_out(quarantined, named) %}<div class="card"><h3>Shut out</h3>{% if quarantined %}
-<table><thead><tr><th>client</th><th class="text">reason</th></tr></thead><tbody>
-{% for item in quarantined %}<tr><td>{{ item.client }}
-{% if named %}<span class="note">{{ item.run }}</span>{% endif %}</td>
-<td class="text">{{ item.reason }}</td></tr>
-{% endfor %}</tbody></table>{% else %}<p class="note last">No client was quarantined.</p>{% endif %}</div>{% endmacro %}
+{% macro lost(found, named) %}
+{% for kind, title, last in (("failed", "Failed", "reason"), ("refused", "Quarantined", "reason"),
+("skipped", "Unreadable images left out", "images")) if found[kind].rows %}
+<div class="card"><h3>{{ title }}</h3><table class="top"><thead><tr>
+<th>{{ "owner" if kind == "skipped" else "client" }}</th>
+{% if kind == "failed" %}<th class="text">rounds</th>{% endif %}<th class="text">{{ last }}</th></tr></thead><tbody>
+{% for row in found[kind].rows %}<tr><td>{{ row.who }}
+{% if named %}<span class="under">{{ row.run }}</span>{% endif %}</td>
+{% if kind == "failed" %}<td class="text rounds">{{ row.when }}</td>{% endif %}<td class="text">{{ row.what }}</td></tr>
+{% endfor %}</tbody></table>
+{% if found[kind].hidden %}<p class="note last">{{ found[kind].hidden }} further rows not shown.</p>{% endif %}</div>
+{% endfor %}
+{% if not found.failed.rows and not found.refused.rows %}<div class="card"><h3>Failed</h3>
+<p class="note last">No client failed or was quarantined.</p></div>{% endif %}{% endmacro %}
 
 {% macro pairs(rows) %}<table><tbody>
 {% for name, value in rows %}<tr><td>{{ name }}</td><td class="text">{{ value }}</td></tr>{% endfor %}

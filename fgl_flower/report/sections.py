@@ -9,12 +9,14 @@ import numpy as np
 
 from fgl_flower.records.reading import Run
 from fgl_flower.records.result import Result
-from fgl_flower.report.formatting import human_bytes, human_seconds, percent
+from fgl_flower.report.formatting import human_bytes, human_seconds, percent, ranges
 from fgl_flower.report.partition_plot import partition_plot
+from fgl_flower.report.problems import Problems
 
 CLIENTS_SHOWN = 60
 CLASSES_SHOWN = 60
 IMAGES_PER_CLASS = 6
+ROWS_SHOWN = 60  # of clients that failed
 
 
 def bar(series: int, share: float | None, text: str = "") -> dict[str, Any]:
@@ -55,6 +57,29 @@ def partitions(runs: Sequence[tuple[str, Run]]) -> list[dict[str, Any]]:
         if name not in plot["names"]:
             plot["names"].append(name)
     return list(plots.values())
+
+
+def lost(runs: Sequence[tuple[str, Run]]) -> dict[str, Any]:
+    """Return rows for the macro `lost`: clients that failed or were quarantined, images left out, by named run."""
+    found = [(name, Problems.of(run)) for name, run in runs]
+    tables: dict[str, list[dict[str, str]]] = {
+        "failed": [
+            {"run": name, "who": one.who, "when": ranges(one.rounds), "what": one.reason}
+            for name, problems in found
+            for one in problems.failed
+        ],
+        "refused": [
+            {"run": name, "who": one.who, "what": one.reason} for name, problems in found for one in problems.refused
+        ],
+        "skipped": [
+            {"run": name, "who": owner, "what": f"{count:,}"}
+            for name, problems in found
+            for owner, count in problems.skipped.items()
+        ],
+    }
+    return {
+        name: {"rows": rows[:ROWS_SHOWN], "hidden": max(0, len(rows) - ROWS_SHOWN)} for name, rows in tables.items()
+    }
 
 
 def confusion(runs: Sequence[Run]) -> dict[str, Any] | None:

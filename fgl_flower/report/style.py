@@ -4,14 +4,14 @@ CSS = """
 :root {
   color-scheme: light dark;
   --page: #fbfaf7; --card: #ffffff; --ink: #1c1b19; --soft: #65625c; --line: #e4e1da; --bad: #b3261e; --good: #156f3e;
-  --heat: 66%; --shade: rgb(0 0 0 / .1);
+  --warn: #b88200; --heat: 66%; --shade: rgb(0 0 0 / .1);
   --s0: #2a6fdb; --s1: #d95f2b; --s2: #12875a; --s3: #9a5bd0; --s4: #b88200; --s5: #c2387f; --s6: #3a8ea5;
   --s7: #6b6b6b;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #171614; --card: #211f1c; --ink: #edebe6; --soft: #a5a198; --line: #393631; --bad: #ff8a80; --good: #6fd39b;
-    --heat: 56%; --shade: rgb(0 0 0 / .5);
+    --warn: #e0b13c; --heat: 56%; --shade: rgb(0 0 0 / .5);
     --s0: #6ea2f5; --s1: #f08a5b; --s2: #43c08d; --s3: #bd8df0; --s4: #e0b13c; --s5: #ee78ae; --s6: #74c4da;
     --s7: #aaaaaa;
   }
@@ -101,6 +101,13 @@ details > .many, details > .samples, details > .scroll { margin-top: 12px; }
 .card > details:first-child { margin-top: 0; }
 details.inner { margin: 8px 0 0 16px; }
 summary { cursor: pointer; color: var(--soft); font-size: 14px; overflow-wrap: anywhere; }
+.top td { vertical-align: top; }
+.top th { white-space: nowrap; }
+.top td:first-child { min-width: 74px; overflow-wrap: anywhere; }
+.top td.rounds { overflow-wrap: normal; min-width: 64px; }
+.warnings { border-color: var(--warn); border-left-width: 4px; margin: 22px 0 0; }
+.warnings ul { margin: 0; padding-left: 20px; font-size: 14px; overflow-wrap: anywhere; }
+.warnings li + li { margin-top: 4px; }
 .failed { color: var(--bad); }
 .only-phone { display: none; }
 @media (max-width: 760px) {

@@ -1,12 +1,17 @@
 """The page of run folders as a Jinja template; its frame and macros stand in `parts`."""
 
 PAGE = """{% extends "base" %}
-{% from "parts" import key, legend, bars, heat, gallery, partition, shut_out, pairs %}
+{% from "parts" import key, legend, bars, heat, gallery, partition, lost, pairs %}
 {% block content %}
 <header>
 <h1>{{ title }}</h1>
 <p class="note">{{ subtitle }}</p>
 </header>
+
+{% if warnings %}<div class="card warnings"><h3>Warnings</h3><ul>
+{% for name, sentences in warnings %}{% for sentence in sentences %}
+<li>{% if warnings|length > 1 %}<strong>{{ name }}</strong> {% endif %}{{ sentence }}</li>{% endfor %}{% endfor %}
+</ul></div>{% endif %}
 
 {% if tiles %}<section class="tiles">{% for tile in tiles %}
 <div class="card tile"><div class="value">{{ tile.value }}</div><div class="label">{{ tile.label }}</div></div>
@@ -63,14 +68,19 @@ from the validation split; private images are never shown.</p>
 {{ gallery(drawn.rows) }}
 {% endfor %}
 
+{% endif %}
+
+{% if runs or clients.failed.rows or clients.refused.rows %}
 <h2>Clients</h2>
 <div class="two">
 {% set lie = "Private images by client and class" %}
 {% for plot in partitions %}
 {{ partition(plot, lie ~ ": " ~ plot.names|join(", ") if partitions|length > 1 else lie) }}{% endfor %}
-{{ shut_out(quarantined, runs|length > 1) }}
+{{ lost(clients, all_runs|length > 1) }}
 </div>
+{% endif %}
 
+{% if runs %}
 {% if confusions %}
 <h2>Confusion</h2>
 <p class="note">Rows: true class; columns: predicted class; percent of the row, on the test split.</p>

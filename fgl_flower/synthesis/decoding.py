@@ -1,6 +1,7 @@
 """From stored images to a training set in memory, or in a mapped file where memory would not do."""
 
 import io
+import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
@@ -37,8 +38,9 @@ def decode_plan(
     Returns
     -------
     Images
-        From `MAPPED_BYTES` on backed by an unlinked file in the store's folder: memory stays flat while training
-        reads it, and the file is gone with the process.
+        From `MAPPED_BYTES` on backed by an unlinked file in the store's folder, or in the system's folder for temporary
+        files where the store's is full or read-only: memory stays flat while training reads it, and the file is
+        gone with the process. Held in memory if neither takes it.
 
     Raises
     ------
@@ -51,26 +53,35 @@ def decode_plan(
 
     label_index = {name: i for i, name in enumerate(classes)}
     domain_index = {name: i for i, name in enumerate(domains)}
-    if unknown := {i.label for i in plan.images} - label_index.keys():
+    if unknown := {label for label, *_ in plan.rows()} - label_index.keys():
         raise StoreError(f"the plan has labels that the classifier does not know: {', '.join(sorted(unknown))}")
     pixels = _block(store, (len(plan), size, size, 3))
     places: dict[str, list[int]] = defaultdict(list)
-    for position, key in enumerate(plan.keys):
-        places[key].append(position)
-    for image in store.read(places):
-        pixels[places[image.key]] = _scaled(image.png, size)
+    labels, styles = np.empty(len(plan), dtype=np.int64), np.empty(len(plan), dtype=np.int64)
+    for position, image in enumerate(plan.images):
+        places[image.key].append(position)
+        labels[position], styles[position] = label_index[image.label], domain_index.get(image.domain, -1)
+    for kept in store.read(places):
+        pixels[places[kept.key]] = _scaled(kept.png, size)
     return Images(
         pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2),  # (N, 3, S, S), channels last in memory
-        labels=torch.tensor([label_index[i.label] for i in plan.images], dtype=torch.int64),
-        domains=torch.tensor([domain_index.get(i.domain, -1) for i in plan.images], dtype=torch.int64),
+        labels=torch.from_numpy(labels),
+        domains=torch.from_numpy(styles),
     )
 
 
 def _block(store: "SyntheticStore", shape: tuple[int, int, int, int]) -> np.ndarray:
     if int(np.prod(shape)) <= MAPPED_BYTES:
         return np.empty(shape, dtype=np.uint8)
-    with tempfile.TemporaryFile(dir=store.path) as file:  # the mapping outlives the handle
-        return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
+    for folder in (store.path, None):
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:  # the mapping outlives the handle
+                if hasattr(os, "posix_fallocate"):  # a disk that fills up later would kill the process, not tell it
+                    os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)))
+                return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
+        except OSError:
+            continue
+    return np.empty(shape, dtype=np.uint8)
 
 
 def _scaled(png: bytes, size: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 
 from fgl_flower.foundation.generator import Generator
+from fgl_flower.interrupts import received
 from fgl_flower.synthesis.plan import PlannedImage, SynthesisPlan
 from fgl_flower.synthesis.sampler import PROMPTS_IN_MEMORY, PromptCache, Sampler
 from fgl_flower.synthesis.store import SyntheticStore
@@ -181,16 +182,16 @@ def side_by_side(
             idle.put(sampler)
 
     running: deque[Future[tuple[list[PlannedImage], torch.Tensor]]] = deque()
-    with ThreadPoolExecutor(len(samplers), thread_name_prefix="draw") as pool:
-        try:
-            for batch in todo:
-                running.append(pool.submit(draw, batch))
-                if len(running) >= 2 * len(samplers):
-                    yield running.popleft().result()
-            while running:
+    pool = ThreadPoolExecutor(len(samplers), thread_name_prefix="draw")
+    try:
+        for batch in todo:
+            running.append(pool.submit(draw, batch))
+            if len(running) >= 2 * len(samplers):
                 yield running.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        while running:
+            yield running.popleft().result()
+    finally:  # a batch may take minutes: after an interrupt what is drawn is filed at once
+        pool.shutdown(wait=not received(), cancel_futures=True)
 
 
 def teller(progress: Progress | None, plan: SynthesisPlan, reused: int) -> Callable[[int], None]:

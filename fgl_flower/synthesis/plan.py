@@ -1,177 +1,24 @@
 """What to draw: every image of a synthetic training set, named before the first one is drawn.
 
-A plan is a value: the same prompts, budget, settings and run seed give the same plan, and a plan gives the same images
+A plan is a value: the same prompts, counts, settings and run seed give the same plan, and a plan gives the same images
 whichever engine draws it and however often it is interrupted. Each image has a key, the hash of everything that decides
-its pixels, under which the store keeps it for every later run.
+its pixels, under which the store keeps it for every later run. A plan holds its prompts and how many images each gets;
+an image is made when it is asked for, so a plan of any size takes the memory and time of its prompts.
 """
 
 import hashlib
 import json
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol, Self
+from itertools import accumulate
+from typing import overload
 
 import numpy as np
 
-from fgl_flower.errors import ConfigError
-from fgl_flower.foundation.generator import GeneratorCard
-
-if TYPE_CHECKING:
-    from fgl_flower.config import RunConfig
-
-SCHEDULERS = {
-    "dpm++": "DPMSolverMultistepScheduler",
-    "unipc": "UniPCMultistepScheduler",
-    "ddim": "DDIMScheduler",
-    "euler": "EulerDiscreteScheduler",
-}
-
-STORED_PER_INPUT = 256 / 224  # the paper stores 256 px for a learner that crops 224
-
-
-class PromptLike(Protocol):
-    """What `make_plan` needs of a prompt; `fgl_flower.wire.codec.Prompt` is one."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def label(self) -> str: ...
-    @property
-    def domain(self) -> str: ...
-
-
-@dataclass(frozen=True)
-class SamplingSettings:
-    """Everything besides prompt and seed that decides an image's pixels; all of it is part of the key.
-
-    Attributes
-    ----------
-    generator, revision, pipeline : str
-        Identity of the generator, see `GeneratorCard`.
-    scheduler : str
-        diffusers' class name.
-    steps : int
-        Denoising steps, at least 1.
-    guidance : float
-        Classifier-free guidance scale; 1 is none.
-    guidance_from, guidance_until : float
-        Share of the steps, in [0, 1], between which guidance acts (Kynkäänniemi et al., arXiv 2404.07724).
-    negative_prompt : str
-        What guidance leads away from; empty without guidance.
-    size : int
-        Side of the drawn image, in pixels.
-    stored_size : int
-        Side of the stored image, in pixels.
-    precision : str
-        float32, bfloat16 or float16.
-    """
-
-    generator: str
-    revision: str
-    pipeline: str
-    scheduler: str
-    steps: int
-    guidance: float
-    guidance_from: float
-    guidance_until: float
-    negative_prompt: str
-    size: int
-    stored_size: int
-    precision: str
-
-    @classmethod
-    def of(
-        cls,
-        card: GeneratorCard,
-        *,
-        scheduler: str = "",
-        steps: int = 0,
-        guidance: float = -1.0,
-        guidance_from: float = 0.0,
-        guidance_until: float = 1.0,
-        negative_prompt: str = "",
-        size: int = 0,
-        stored_size: int = 0,
-        precision: str = "float32",
-    ) -> Self:
-        """Fill in the generator's own defaults and bring equal settings to one form, so that they share keys.
-
-        Parameters
-        ----------
-        card : GeneratorCard
-        scheduler : str
-            A name of `SCHEDULERS`; empty: the checkpoint's own.
-        steps, size, stored_size : int
-            0: the generator's default; the stored image is as large as the drawn one by default.
-        guidance : float
-            -1: the generator's default; 0 and 1: none.
-        precision : str
-            As resolved, never 'auto'.
-
-        Raises
-        ------
-        ConfigError
-            For an unknown scheduler or an empty guidance interval.
-        """
-        if scheduler and scheduler not in SCHEDULERS:
-            raise ConfigError(
-                f"scheduler = {scheduler!r} is unknown: use one of {', '.join(SCHEDULERS)} or leave it empty"
-            )
-        if not 0 <= guidance_from < guidance_until <= 1:
-            raise ConfigError("guidance needs an interval: 0 <= guidance-from < guidance-until <= 1")
-        scale = card.guidance if guidance < 0 else guidance
-        guided = scale > 1
-        size = size or card.size
-        return cls(
-            generator=card.id,
-            revision=card.revision,
-            pipeline=card.pipeline,
-            scheduler=SCHEDULERS[scheduler] if scheduler else card.scheduler,
-            steps=steps or card.steps,
-            guidance=float(scale) if guided else 1.0,
-            guidance_from=float(guidance_from) if guided else 0.0,
-            guidance_until=float(guidance_until) if guided else 1.0,
-            negative_prompt=negative_prompt if guided else "",
-            size=size,
-            stored_size=stored_size or size,
-            precision=precision,
-        )
-
-    @property
-    def guided(self) -> bool:
-        """Whether any step is guided."""
-        return self.guidance > 1
-
-    def to_json(self) -> str:
-        """Return canonical JSON, equal for equal settings."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def settings_for(config: "RunConfig") -> SamplingSettings:
-    """Return the settings a run configuration asks for; the generator is looked up, not loaded.
-
-    Raises
-    ------
-    ModelError
-        If the generator is missing.
-    """
-    from fgl_flower.device import resolve_device, resolve_precision
-    from fgl_flower.foundation.generator import inspect
-
-    card = inspect(config.generator, config.generator_revision)
-    return SamplingSettings.of(
-        card,
-        scheduler=config.scheduler,
-        steps=config.steps,
-        guidance=config.guidance,
-        guidance_from=config.guidance_from,
-        guidance_until=config.guidance_until,
-        negative_prompt=config.negative_prompt,
-        stored_size=min(card.size, round(config.image_size * STORED_PER_INPUT)),
-        precision=resolve_precision(config.synthesis_precision, resolve_device(config.device)),
-    )
+from fgl_flower.synthesis.settings import SamplingSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +47,80 @@ class PlannedImage:
     prompt_digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedPrompt:
+    """The images of one prompt.
+
+    Attributes
+    ----------
+    text : str
+        Text, or the name of an embedding of the plan.
+    label, domain : str
+        Names of class and style; the domain may be empty.
+    count : int
+        Images, at least 1.
+    first : int
+        Number of the first image among all of the plan from this text or embedding, from 0: part of its seed.
+    digest : str
+        Hash of the text or the embedding.
+    """
+
+    text: str
+    label: str
+    domain: str
+    count: int
+    first: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class PlannedImages(Sequence[PlannedImage]):
+    """The images of prompts, each made when it is asked for.
+
+    Attributes
+    ----------
+    prompts : tuple of PlannedPrompt
+    settings : str
+        `SamplingSettings.to_json`.
+    run_seed : int
+    """
+
+    prompts: tuple[PlannedPrompt, ...]
+    settings: str
+    run_seed: int
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return list(accumulate(prompt.count for prompt in self.prompts))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self.prompts else 0
+
+    def __iter__(self) -> Iterator[PlannedImage]:
+        for prompt in self.prompts:
+            for replica in range(prompt.first, prompt.first + prompt.count):
+                yield self._image(prompt, replica)
+
+    @overload
+    def __getitem__(self, at: int) -> PlannedImage: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[PlannedImage, ...]: ...
+    def __getitem__(self, at: int | slice) -> PlannedImage | tuple[PlannedImage, ...]:
+        if isinstance(at, slice):
+            return tuple(self[i] for i in range(*at.indices(len(self))))
+        position = at + len(self) if at < 0 else at
+        if not 0 <= position < len(self):
+            raise IndexError(f"image {at} of {len(self)}")
+        row = bisect_right(self._ends, position)
+        prompt = self.prompts[row]
+        return self._image(prompt, prompt.first + prompt.count - (self._ends[row] - position))
+
+    def _image(self, prompt: PlannedPrompt, replica: int) -> PlannedImage:
+        seed = _seed(self.run_seed, prompt.digest, replica)
+        key = content_key(self.settings, prompt.digest, seed)
+        return PlannedImage(prompt.text, prompt.label, prompt.domain, seed, key, prompt.digest)
+
+
 @dataclass(frozen=True)
 class SynthesisPlan:
     """All images of a synthetic training set, in order.
@@ -207,15 +128,19 @@ class SynthesisPlan:
     Attributes
     ----------
     settings : SamplingSettings
-    images : tuple of PlannedImage
+    images : sequence of PlannedImage
+        `PlannedImages` of a whole plan, a tuple of a part of one (see `select`).
     embeddings : mapping of str to np.ndarray
         Prompt embeddings by name, (tokens, width) floating point: a prompt of that name is drawn from the array
         instead of text.
+    warnings : tuple of str
+        What one must know of the prompts before they are drawn, a sentence each.
     """
 
     settings: SamplingSettings
-    images: tuple[PlannedImage, ...]
+    images: Sequence[PlannedImage]
     embeddings: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+    warnings: tuple[str, ...] = field(default=(), compare=False)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -227,8 +152,13 @@ class SynthesisPlan:
 
     @cached_property
     def digest(self) -> str:
-        """Hash over the keys: the plan's name."""
-        return hashlib.blake2b("".join(self.keys).encode(), digest_size=16).hexdigest()
+        """Hash that names the plan: over settings, seed and prompts with their counts, or over the keys of a part."""
+        if isinstance(self.images, PlannedImages):
+            rows = [asdict(prompt) for prompt in self.images.prompts]
+            named = json.dumps([self.images.settings, self.images.run_seed, rows], sort_keys=True)
+        else:
+            named = "".join(self.keys)
+        return hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
 
     def select(self, keys: Iterable[str]) -> "SynthesisPlan":
         """Return the plan of the images with these keys, in this plan's order."""
@@ -237,44 +167,9 @@ class SynthesisPlan:
 
     def rows(self) -> list[tuple[str, str, str, int]]:
         """Return (label, domain, prompt, images) for each prompt, in order: the plan as a table one can print."""
+        if isinstance(self.images, PlannedImages):
+            return [(p.label, p.domain, p.text, p.count) for p in self.images.prompts]
         return [(*row, n) for row, n in Counter((i.label, i.domain, i.prompt) for i in self.images).items()]
-
-
-def make_plan(
-    prompts: Iterable[PromptLike],
-    images_per_class: int | Mapping[str, int],
-    settings: SamplingSettings,
-    run_seed: int,
-    embeddings: Mapping[str, np.ndarray] | None = None,
-) -> SynthesisPlan:
-    """Spread each class's budget evenly over its prompts.
-
-    Equal prompts of several clients are one. A larger budget keeps the images of a smaller one and adds to them, so
-    that the store has to draw only the difference.
-
-    Parameters
-    ----------
-    prompts : iterable of PromptLike
-        In any order.
-    images_per_class : int or mapping of str to int
-        Budget of images a class, or of each class by name; classes without prompts get none.
-    settings : SamplingSettings
-    run_seed : int
-        Another seed draws other images from the same prompts.
-    embeddings : mapping of str to np.ndarray, optional
-        See `SynthesisPlan`.
-    """
-    by_class: dict[str, set[tuple[str, str]]] = defaultdict(set)
-    for prompt in prompts:
-        by_class[prompt.label].add((prompt.domain, prompt.text))
-    counts = []
-    for label in sorted(by_class):
-        budget = images_per_class if isinstance(images_per_class, int) else images_per_class.get(label, 0)
-        entries = sorted(by_class[label])
-        share, rest = divmod(budget, len(entries))
-        for position, (domain, text) in enumerate(entries):
-            counts.append((text, label, domain, share + (position < rest)))
-    return plan_of(counts, settings, run_seed, embeddings)
 
 
 def plan_of(
@@ -282,27 +177,33 @@ def plan_of(
     settings: SamplingSettings,
     run_seed: int,
     embeddings: Mapping[str, np.ndarray] | None = None,
+    warnings: Sequence[str] = (),
 ) -> SynthesisPlan:
     """Return the plan that draws so many images of each prompt.
+
+    More images of a prompt keep those of fewer and add to them, so that the store has to draw only the difference.
 
     Parameters
     ----------
     counts : iterable of (str, str, str, int)
-        Prompt or name of an embedding, class, style, images; in the order of the plan.
-    settings, run_seed, embeddings
-        As for `make_plan`.
+        Prompt or name of an embedding, class, style, images; in the order of the plan, each prompt, class and style
+        once. No image is planned twice, even if one text stands under two classes.
+    settings : SamplingSettings
+    run_seed : int
+        Another seed draws other images from the same prompts.
+    embeddings, warnings
+        See `SynthesisPlan`.
     """
     embeddings = dict(embeddings or {})
-    common = settings.to_json()
-    replicas: Counter[str] = Counter()
-    images = []
+    planned: Counter[str] = Counter()
+    prompts = []
     for text, label, domain, count in counts:
-        digest = _prompt_digest(text, embeddings.get(text))
-        for _ in range(count):
-            seed = _seed(run_seed, digest, replicas[digest])
-            replicas[digest] += 1
-            images.append(PlannedImage(text, label, domain, seed, content_key(common, digest, seed), digest))
-    return SynthesisPlan(settings, tuple(images), embeddings)
+        if count > 0:
+            digest = _prompt_digest(text, embeddings.get(text))
+            prompts.append(PlannedPrompt(text, label, domain, count, planned[digest], digest))
+            planned[digest] += count
+    images = PlannedImages(tuple(prompts), settings.to_json(), run_seed)
+    return SynthesisPlan(settings, images, embeddings, tuple(warnings))
 
 
 def content_key(settings: str, prompt_digest: str, seed: int) -> str:

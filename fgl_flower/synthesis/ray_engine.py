@@ -24,7 +24,8 @@ from ray.util import ActorPool
 
 from fgl_flower.errors import ConfigError, RunError
 from fgl_flower.synthesis.engine import Progress, SynthesisReport, batches, teller, windows
-from fgl_flower.synthesis.plan import PlannedImage, SamplingSettings, SynthesisPlan
+from fgl_flower.synthesis.plan import PlannedImage, SynthesisPlan
+from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.shards import SyntheticImage
 from fgl_flower.synthesis.store import SyntheticStore
 from fgl_flower.synthesis.writer import StoreWriter, encode_batch

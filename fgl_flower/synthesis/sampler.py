@@ -17,7 +17,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fgl_flower.errors import ModelError
 from fgl_flower.foundation.generator import Generator
-from fgl_flower.synthesis.plan import PlannedImage, SamplingSettings
+from fgl_flower.synthesis.plan import PlannedImage
+from fgl_flower.synthesis.settings import SamplingSettings
 
 PROMPTS_PER_CALL = 16
 PROMPTS_IN_MEMORY = 2048

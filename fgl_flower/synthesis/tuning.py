@@ -14,8 +14,9 @@ from contextlib import contextmanager
 import torch
 
 from fgl_flower.foundation.generator import Generator
-from fgl_flower.synthesis.plan import PlannedImage, SamplingSettings
+from fgl_flower.synthesis.plan import PlannedImage
 from fgl_flower.synthesis.sampler import PromptCache, Sampler, fast_path
+from fgl_flower.synthesis.settings import SamplingSettings
 
 CPU_ROWS = 32
 CPU_LATENTS = 2048  # latent positions of a call on a CPU: 32 images of 8x8, one of 64x64

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from fgl_flower.errors import StoreError
-from fgl_flower.synthesis.plan import PlannedImage, SamplingSettings
+from fgl_flower.synthesis.plan import PlannedImage
+from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.shards import SyntheticImage, pixel_digest
 from fgl_flower.synthesis.store import SyntheticStore
 

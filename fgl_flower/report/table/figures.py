@@ -20,7 +20,7 @@ BYTES = {
 
 
 def accuracy_table(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return the pivot table of test accuracy: a line a method, a cell a column, notes on what failed."""
+    """Return the pivot table of test accuracy: a line a method, a cell a column, notes on what went wrong."""
     found = {row.names: row for row in rows}
     columns, most = columns_of(rows), max((len(row.results) for row in rows), default=0)
     best = {
@@ -37,17 +37,17 @@ def accuracy_table(rows: Sequence[Row]) -> dict[str, Any]:
             if row is None:
                 cells.append({"interval": None})
                 continue
-            values = list(row.accuracies.values())
+            values, problems = list(row.accuracies.values()), row.problems()
             cells.append(
                 {
                     "interval": interval(values) if values else None,
                     "best": bool(values) and rivals[column.names] and fmean(values) == best[column.names],
                     "seeds": _fewer(len(values), most) or ("" if values or row.failures else "not run"),
-                    "mark": len(notes) + 1 if row.failures else 0,
+                    "mark": len(notes) + 1 if row.failures or problems else 0,
                 }
             )
-            if row.failures:
-                notes.append({"title": row.title, "reasons": _by_reason(row.failures)})
+            if row.failures or problems:
+                notes.append({"title": row.title, "reasons": _by_reason(row.failures), "problems": problems})
         lines.append({"method": method, "cells": cells})
     return {"columns": columns, "lines": lines, "notes": notes}
 

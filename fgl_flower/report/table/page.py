@@ -8,6 +8,7 @@ from typing import Any
 import tomli_w
 
 from fgl_flower.files import write_text
+from fgl_flower.records.reading import Run
 from fgl_flower.report import sections
 from fgl_flower.report.formatting import seeds_text
 from fgl_flower.report.parts import fill
@@ -40,7 +41,7 @@ def render_table_page(report: TableReport) -> str:
         "galleries": _galleries(rows),
         "first_seed": first_seed,
         "partitions": _partitions(rows, first_seed),
-        "quarantined": _quarantined(rows),
+        "clients": sections.lost(_named_runs(rows)),
         "tuned": _tuned(report),
         "environments": _environments(rows),
     }
@@ -137,13 +138,8 @@ def _partitions(rows: tuple[Row, ...], seed: int) -> list[dict[str, Any]]:
     return sections.partitions([(row.title_across, row.runs[seed]) for row in rows if seed in row.runs])
 
 
-def _quarantined(rows: tuple[Row, ...]) -> list[dict[str, str]]:
-    return [
-        {"run": f"{row.title}, seed {seed}", "client": client, "reason": reason}
-        for row in rows
-        for seed, result in row.results.items()
-        for client, reason in result.quarantined.items()
-    ]
+def _named_runs(rows: tuple[Row, ...]) -> list[tuple[str, Run]]:
+    return [(f"{row.title}, seed {seed}", run) for row in rows for seed, run in sorted(row.runs.items())]
 
 
 def _tuned(report: TableReport) -> dict[str, Any] | None:

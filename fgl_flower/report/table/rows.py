@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from fgl_flower.records.reading import Run
 from fgl_flower.records.result import Result
+from fgl_flower.report.formatting import seeds_text
+from fgl_flower.report.problems import Problems
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,14 @@ class Row:
             for run in self.runs.values()
             for event in run.events
         )
+
+    def problems(self, most: int = 1) -> list[tuple[str, str]]:
+        """Return seeds and sentence for each problem of finished runs; `most`: details a sentence."""
+        seeds: dict[str, list[int]] = {}
+        for seed, run in sorted(self.runs.items()):
+            for sentence in Problems.of(run).sentences(most):
+                seeds.setdefault(sentence, []).append(seed)
+        return [(seeds_text(those), sentence) for sentence, those in seeds.items()]
 
     @property
     def title(self) -> str:

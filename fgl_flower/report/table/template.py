@@ -1,7 +1,7 @@
 """The page of a table of runs as a Jinja template; its frame and macros stand in `parts`."""
 
 TABLE = """{% extends "base" %}
-{% from "parts" import key, legend, heat, gallery, partition, shut_out, pairs %}
+{% from "parts" import key, legend, heat, gallery, partition, lost, pairs %}
 {% macro pivot(table, first, sort) %}<div class="scroll figures"><table>
 <thead><tr><th>{{ first }}</th>
 {% for column in table.columns %}<th>{{ column.title or "test accuracy" }}</th>{% endfor %}</tr></thead>
@@ -27,7 +27,9 @@ of the 95&nbsp;% interval (Student's t){% endif %}. Bold: the best of a column.
 <div class="card">{{ pivot(accuracy, axes[0], "percent") }}
 {% if accuracy.notes %}<ol class="notes">{% for note in accuracy.notes %}
 <li><strong>{{ note.title }}</strong>{% for seeds, reason in note.reasons %}
-<span class="failed">{{ seeds }} failed:</span> {{ reason }}{% endfor %}</li>
+<div><span class="failed">{{ seeds }} failed:</span> {{ reason }}</div>{% endfor %}
+{% for seeds, sentence in note.problems %}
+<div><span class="failed">{{ seeds }}:</span> {{ sentence }}</div>{% endfor %}</li>
 {% endfor %}</ol>{% endif %}</div>
 {% if dots %}<div class="many below">{% for plot in dots %}
 <div class="card plot">{% if plot.title %}<h3>{{ plot.title }}</h3>{% endif %}{{ plot.svg }}</div>{% endfor %}</div>
@@ -98,7 +100,7 @@ from the validation split; private images are never shown. One seed, every set o
 {% if partitions %}<p class="note">Private images by client and class, with seed {{ first_seed }}, every different
 partition once.</p>{% endif %}
 <div class="two">{% for plot in partitions %}{{ partition(plot, plot.names|join(", ") or "All runs") }}{% endfor %}
-{{ shut_out(quarantined, true) }}</div>
+{{ lost(clients, true) }}</div>
 {% endif %}
 
 {% if tuned %}

@@ -1,0 +1,152 @@
+"""What besides prompt and seed decides an image: generator, solver, guidance, size, precision."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Self
+
+from fgl_flower.errors import ConfigError
+from fgl_flower.foundation.generator import GeneratorCard
+
+if TYPE_CHECKING:
+    from fgl_flower.config import RunConfig
+
+SCHEDULERS = {
+    "dpm++": "DPMSolverMultistepScheduler",
+    "unipc": "UniPCMultistepScheduler",
+    "ddim": "DDIMScheduler",
+    "euler": "EulerDiscreteScheduler",
+}
+
+STORED_PER_INPUT = 256 / 224  # the paper stores 256 px for a learner that crops 224
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """Everything besides prompt and seed that decides an image's pixels; all of it is part of the key.
+
+    Attributes
+    ----------
+    generator, revision, pipeline : str
+        Identity of the generator, see `GeneratorCard`.
+    scheduler : str
+        diffusers' class name.
+    steps : int
+        Denoising steps, at least 1.
+    guidance : float
+        Classifier-free guidance scale; 1 is none.
+    guidance_from, guidance_until : float
+        Share of the steps, in [0, 1], between which guidance acts (Kynkäänniemi et al., arXiv 2404.07724).
+    negative_prompt : str
+        What guidance leads away from; empty without guidance.
+    size : int
+        Side of the drawn image, in pixels.
+    stored_size : int
+        Side of the stored image, in pixels.
+    precision : str
+        float32, bfloat16 or float16.
+    """
+
+    generator: str
+    revision: str
+    pipeline: str
+    scheduler: str
+    steps: int
+    guidance: float
+    guidance_from: float
+    guidance_until: float
+    negative_prompt: str
+    size: int
+    stored_size: int
+    precision: str
+
+    @classmethod
+    def of(
+        cls,
+        card: GeneratorCard,
+        *,
+        scheduler: str = "",
+        steps: int = 0,
+        guidance: float = -1.0,
+        guidance_from: float = 0.0,
+        guidance_until: float = 1.0,
+        negative_prompt: str = "",
+        size: int = 0,
+        stored_size: int = 0,
+        precision: str = "float32",
+    ) -> Self:
+        """Fill in the generator's own defaults and bring equal settings to one form, so that they share keys.
+
+        Parameters
+        ----------
+        card : GeneratorCard
+        scheduler : str
+            A name of `SCHEDULERS`; empty: the checkpoint's own.
+        steps, size, stored_size : int
+            0: the generator's default; the stored image is as large as the drawn one by default.
+        guidance : float
+            -1: the generator's default; 0 and 1: none.
+        precision : str
+            As resolved, never 'auto'.
+
+        Raises
+        ------
+        ConfigError
+            For an unknown scheduler or an empty guidance interval.
+        """
+        if scheduler and scheduler not in SCHEDULERS:
+            raise ConfigError(
+                f"scheduler = {scheduler!r} is unknown: use one of {', '.join(SCHEDULERS)} or leave it empty"
+            )
+        if not 0 <= guidance_from < guidance_until <= 1:
+            raise ConfigError("guidance needs an interval: 0 <= guidance-from < guidance-until <= 1")
+        scale = card.guidance if guidance < 0 else guidance
+        guided = scale > 1
+        size = size or card.size
+        return cls(
+            generator=card.id,
+            revision=card.revision,
+            pipeline=card.pipeline,
+            scheduler=SCHEDULERS[scheduler] if scheduler else card.scheduler,
+            steps=steps or card.steps,
+            guidance=float(scale) if guided else 1.0,
+            guidance_from=float(guidance_from) if guided else 0.0,
+            guidance_until=float(guidance_until) if guided else 1.0,
+            negative_prompt=negative_prompt if guided else "",
+            size=size,
+            stored_size=stored_size or size,
+            precision=precision,
+        )
+
+    @property
+    def guided(self) -> bool:
+        """Whether any step is guided."""
+        return self.guidance > 1
+
+    def to_json(self) -> str:
+        """Return canonical JSON, equal for equal settings."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def settings_for(config: "RunConfig") -> SamplingSettings:
+    """Return the settings a run configuration asks for; the generator is looked up, not loaded.
+
+    Raises
+    ------
+    ModelError
+        If the generator is missing.
+    """
+    from fgl_flower.device import resolve_device, resolve_precision
+    from fgl_flower.foundation.generator import inspect
+
+    card = inspect(config.generator, config.generator_revision)
+    return SamplingSettings.of(
+        card,
+        scheduler=config.scheduler,
+        steps=config.steps,
+        guidance=config.guidance,
+        guidance_from=config.guidance_from,
+        guidance_until=config.guidance_until,
+        negative_prompt=config.negative_prompt,
+        stored_size=min(card.size, round(config.image_size * STORED_PER_INPUT)),
+        precision=resolve_precision(config.synthesis_precision, resolve_device(config.device)),
+    )

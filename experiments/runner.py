@@ -1,7 +1,7 @@
 """One run from a configuration to a finished folder, with the clients in this process or as Ray actors."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from threading import Event, Thread, current_thread
 from typing import Any, Literal
@@ -13,9 +13,11 @@ from fgl_flower.config import RunConfig
 from fgl_flower.errors import RunError, reason
 from fgl_flower.interrupts import last_words
 from fgl_flower.preflight import preflight
+from fgl_flower.records.observer import Observer
 from fgl_flower.records.reading import read_result
 from fgl_flower.records.result import Result
 from fgl_flower.records.run_folder import CLIENT_ERRORS, RunFolder, Watch
+from fgl_flower.report.observers import observers_of
 from fgl_flower.simulation import InlineGrid
 from strategies.server_app import serve
 
@@ -25,7 +27,9 @@ OBJECT_STORE_BYTES = 2**30  # Ray would take 30 % of the memory; a model of ResN
 SECONDS_TO_END = 2.0  # for the server's thread of a simulation that is over
 
 
-def run(config: RunConfig, *, engine: Engine = "inline", watch: Watch | None = None) -> Result:
+def run(
+    config: RunConfig, *, engine: Engine = "inline", watch: Watch | None = None, observers: Sequence[Observer] = ()
+) -> Result:
     """Check data and models, run `config` to the end and return its result; `run_folder` says more.
 
     Raises
@@ -34,10 +38,17 @@ def run(config: RunConfig, *, engine: Engine = "inline", watch: Watch | None = N
         Before anything is written: the data set or a model is missing.
     """
     preflight(config)
-    return read_result(run_folder(config, engine=engine, watch=watch))
+    return read_result(run_folder(config, engine=engine, watch=watch, observers=observers))
 
 
-def run_folder(config: RunConfig, *, engine: Engine = "inline", command: str = "", watch: Watch | None = None) -> Path:
+def run_folder(
+    config: RunConfig,
+    *,
+    engine: Engine = "inline",
+    command: str = "",
+    watch: Watch | None = None,
+    observers: Sequence[Observer] = (),
+) -> Path:
     """Run a configuration that has passed `preflight` to the end and return its run folder.
 
     Parameters
@@ -50,6 +61,8 @@ def run_folder(config: RunConfig, *, engine: Engine = "inline", command: str = "
         The command line, kept for the report.
     watch : callable, optional
         Told of the progress: ``watch(phase, done, total)``.
+    observers : sequence of Observer
+        Hear of the run besides those that write its page and, where asked for, TensorBoard's files.
 
     Raises
     ------
@@ -57,7 +70,7 @@ def run_folder(config: RunConfig, *, engine: Engine = "inline", command: str = "
         Whatever ended the run; its folder is then marked failed.
     """
     with (
-        RunFolder.create(config, command=command, watch=watch) as folder,
+        RunFolder.create(config, command=command, watch=watch, observers=[*observers_of(config), *observers]) as folder,
         last_words(lambda: folder.fail("interrupted")),
     ):
         try:

@@ -10,6 +10,7 @@ from fgl_flower.preflight import preflight
 from fgl_flower.records.ledger import Ledger
 from fgl_flower.records.result import Result
 from fgl_flower.records.run_folder import RunFolder
+from fgl_flower.report.observers import observers_of
 from fgl_flower.wire.limits import Limits
 from strategies.federated import strategy_of
 from strategies.outcome import Outcome
@@ -24,7 +25,7 @@ def main(grid: Grid, context: Context) -> None:
     config = RunConfig.parse(dict(context.run_config))
     engine = "ray" if type(grid).__name__ == "InMemoryGrid" else "deployment"
     preflight(config, divided=engine == "ray")
-    with RunFolder.create(config, command="flwr run") as folder:
+    with RunFolder.create(config, command="flwr run", observers=observers_of(config)) as folder:
         serve(grid, config, folder, engine=engine)
 
 

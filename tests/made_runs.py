@@ -12,6 +12,7 @@ from fgl_flower.data.world import CLASSES, STYLES, draw
 from fgl_flower.records.reading import Run
 from fgl_flower.records.result import Result
 from fgl_flower.records.run_folder import RunFolder, Sample
+from fgl_flower.report.observers import observers_of
 
 
 def run_of(seed: int = 0, *, validation: Sequence[float] = (), beta: float = 0.1, **figures: Any) -> Run:
@@ -59,7 +60,7 @@ def made_run(
     rng = np.random.default_rng([len(method), seed])
     settings = {"method": method, "name": method, "rounds": rounds, "seed": seed, "beta": beta}
     config = RunConfig.parse({**settings, "runs-dir": str(folder)})
-    with RunFolder.create(config, command=f"fgl run {method}.toml", engine="inline") as run:
+    with RunFolder.create(config, command=f"fgl run {method}.toml", observers=observers_of(config)) as run:
         counts = np.random.default_rng(seed).dirichlet([beta] * 10, size=5) * 480
         run.save_partition(counts.astype(int), CLASSES)
         for number in range(rounds):

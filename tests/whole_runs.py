@@ -6,6 +6,7 @@ from typing import Any
 from clients.client_app import app as client_app
 from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
 from fgl_flower.records.run_folder import RunFolder
+from fgl_flower.report.observers import observers_of
 from fgl_flower.simulation import InlineGrid
 from strategies.server_app import serve
 
@@ -29,6 +30,6 @@ def small(tmp_path: Path, method: str, generator: str, **changes: Any) -> RunCon
 
 
 def served(config: RunConfig) -> Path:
-    with RunFolder.create(config) as folder:
+    with RunFolder.create(config, observers=observers_of(config)) as folder:
         serve(InlineGrid(client_app, config.clients, config.to_flat()), config, folder)
     return folder.path

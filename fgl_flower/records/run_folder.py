@@ -43,13 +43,12 @@ from fgl_flower.errors import ConfigError, RunError, reason
 from fgl_flower.files import keep, plain, read_json, to_json, write_json, write_text
 from fgl_flower.records import environment, process
 from fgl_flower.records.fingerprint import data_fingerprint
+from fgl_flower.records.observer import Observer
 from fgl_flower.records.result import Result, partition_name
 from fgl_flower.records.samples import Sample, write_samples
 
 if TYPE_CHECKING:
     import torch  # reading a run must not cost the seconds that importing torch takes
-
-    from fgl_flower.records.tensorboard import Board
 
 __all__ = ["CLIENT_ERRORS", "RunFolder", "Sample", "State", "Watch", "default_name"]
 
@@ -70,18 +69,26 @@ class RunFolder:
     ...     folder.finish(Result.of(config, accuracy=0.5))
     """
 
-    def __init__(self, path: Path, *, watch: Watch | None = None) -> None:
+    def __init__(self, path: Path, *, watch: Watch | None = None, observers: Sequence[Observer] = ()) -> None:
         self.path = path
+        self._observers = list(observers)
         self.watch = watch
         self.warnings: list[str] = []
         self.data_fingerprint = ""
         self._torn = False  # the last line of metrics.jsonl may be half a line
         self._extras: dict[str, Callable[[], None]] = {}
-        self._board: Board | None = None
+        self._samples: Sequence[Sample] = ()
         self._started = time.monotonic()
 
     @classmethod
-    def create(cls, config: RunConfig, *, command: str = "", watch: Watch | None = None) -> Self:
+    def create(
+        cls,
+        config: RunConfig,
+        *,
+        command: str = "",
+        watch: Watch | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> Self:
         """Make the folder and write down what is about to run.
 
         The folder is `runs-dir/NAME`; if that exists, `NAME-2`, `NAME-3` ...: no run ever overwrites another.
@@ -93,6 +100,8 @@ class RunFolder:
             The command line that made the run, for the report.
         watch : callable, optional
             Told of the progress: ``watch(phase, done, total)``; see `progress`.
+        observers : sequence of Observer
+            Hear of the run as it goes on.
 
         Raises
         ------
@@ -104,7 +113,7 @@ class RunFolder:
         except RuntimeError:
             raise ConfigError(f"runs-dir = {config.runs_dir!r}: HOME is not set, write the whole path") from None
         path = _new_folder(parent, config.name or default_name(config))
-        folder = cls(path, watch=watch)
+        folder = cls(path, watch=watch, observers=observers)
         try:
             folder.data_fingerprint = data_fingerprint(config.dataset)
             write_text(path / "config.toml", tomli_w.dumps(config.to_flat()))
@@ -115,14 +124,8 @@ class RunFolder:
             if isinstance(error, OSError):
                 raise ConfigError(f"runs-dir = {str(parent)!r} cannot be written: {error.strerror}") from None
             raise
-        if config.tensorboard:
-            folder._spare("tensorboard/", folder._open_board)
+        folder._tell(lambda observer: observer.begin(path, config))
         return folder
-
-    def _open_board(self) -> None:
-        from fgl_flower.records.tensorboard import Board  # an extra, which need not be installed
-
-        self._board = Board(self.path)
 
     def __enter__(self) -> Self:
         return self
@@ -147,10 +150,9 @@ class RunFolder:
     def log(self, event: Mapping[str, Any]) -> None:
         """Append an event to `metrics.jsonl`; `time` (seconds since the start) is added.
 
-        The report reads ``{"event": "round", "round": int, "bytes_total": int, "validation_accuracy": float,
-        "test_accuracy": float}`` for its curves (the test curve is only ever drawn, nothing selects on it; round 0 is
-        the model before the first federated round) and ``{"event": "quarantine", "client": str, "reason": str}``;
-        TensorBoard shows "round", "epoch" and "synthesis" events.
+        The report reads ``{"event": "round", "round": int, "bytes_total": int, "validation_accuracy": float}`` for its
+        curves (round 0 is the model before the first federated round) and ``{"event": "quarantine", "client": str,
+        "reason": str}``; TensorBoard shows "round", "epoch" and "synthesis" events. Observers hear of each.
         """
         line = json.dumps({**event, "time": round(time.monotonic() - self._started, 3)}, default=plain)
         try:
@@ -160,8 +162,7 @@ class RunFolder:
         except OSError as error:  # the run is worth more than its events
             self._torn = True
             self.warn(f"events are missing from metrics.jsonl: {_why(error)}")
-        if self._board is not None and not self._spare("tensorboard/", partial(self._board.event, event)):
-            self._board = None
+        self._tell(lambda observer: observer.event(event))
 
     def warn(self, sentence: str) -> None:
         """Log what a reader of the figures must know; it ends in the result, the report and on the terminal."""
@@ -200,8 +201,7 @@ class RunFolder:
     def save_samples(self, samples: Sequence[Sample]) -> None:
         """Keep the images that the report shows; call it once, with some tens of images."""
         self._extras["samples/"] = partial(write_samples, self.path, samples)
-        if (board := self._board) is not None:
-            self._extras["tensorboard/samples"] = partial(board.samples, samples)
+        self._samples = samples
 
     def save_ledger(self, ledger: Mapping[str, Any]) -> None:
         """Keep what the ledger counted (`Ledger.to_dict()`)."""
@@ -233,15 +233,12 @@ class RunFolder:
         keep(self.path / "result.json", _text(result))
         with suppress(OSError):  # a folder that holds a result is read as finished
             self._mark("finished")
-        if (board := self._board) is not None:
-            self._extras["tensorboard/result"] = partial(board.result, result)
         for name, write in self._extras.items():
             self._spare(name, write)
         result = self._with_warnings(result)
-        from fgl_flower.report.page import write_report  # the report reads run folders, so it stands above this module
-
-        if not self._spare("report.html", partial(write_report, [self.path])):
-            self._with_warnings(result)
+        self._tell(lambda observer: observer.samples(self._samples))
+        self._tell(lambda observer: observer.end(self.path, result))
+        self._with_warnings(result)
 
     def fail(self, reason: str) -> None:
         """Mark the run failed. A folder that holds a result stays finished."""
@@ -271,6 +268,12 @@ class RunFolder:
             self.warn(f"{name} is not written or not whole: {_why(error)}")
             return False
         return True
+
+    def _tell(self, what: Callable[[Observer], object]) -> None:
+        """Tell the observers; one that fails hears no more."""
+        for observer in list(self._observers):
+            if not self._spare(observer.name, partial(what, observer)):
+                self._observers = [one for one in self._observers if one is not observer]
 
     def _with_warnings(self, result: Result) -> Result:
         """Write the result again if warnings came since, and return it."""

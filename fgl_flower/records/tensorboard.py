@@ -27,29 +27,28 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import image, scalar, text
 
+from fgl_flower.config import RunConfig
+from fgl_flower.records.observer import Observer
 from fgl_flower.records.result import Result
-from fgl_flower.records.run_folder import Sample
+from fgl_flower.records.samples import Sample
 
 FOLDER = "tensorboard"
 FILE = "events.out.tfevents.run"  # TensorBoard reads what has "tfevents" in its name
 _GAP = 2  # white pixels between the images of a strip
 
 
-class Board:
-    """Writes one run's records.
+class Board(Observer):
+    """Writes one run's records."""
 
-    Parameters
-    ----------
-    run : Path
-        The run folder, with its `config.toml`.
-    """
+    name = f"{FOLDER}/"
 
-    def __init__(self, run: Path) -> None:
-        self.file = run / FOLDER / FILE
+    def begin(self, folder: Path, config: RunConfig) -> None:
+        """Open the file and write the configuration."""
+        self.file = folder / FOLDER / FILE
         self.file.parent.mkdir()
         self._epochs: Counter[str] = Counter()
         self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
-        configuration = (run / "config.toml").read_text(encoding="utf-8")
+        configuration = (folder / "config.toml").read_text(encoding="utf-8")
         self._add(text("configuration", indent(configuration, " " * 4)), 0)  # verbatim in Markdown
 
     def event(self, event: Mapping[str, Any]) -> None:
@@ -77,7 +76,7 @@ class Board:
         for tag, images in strips.items():
             self._add(image(tag, _strip(images), dataformats="HWC"), 0)
 
-    def result(self, result: Result) -> None:
+    def end(self, folder: Path, result: Result) -> None:
         """Write the figures of a finished run."""
         figures = {"test_accuracy": result.accuracy}
         figures |= {n: getattr(result, n) for n in type(result).model_fields if n.startswith("bytes_")}

@@ -62,6 +62,9 @@ class RunConfig(BaseModel):
         min_length=1,
         description="'world', 'hub:ID', 'folder:PATH', 'domainnet:PATH' or 'imagenet-SUBSET:PATH'.",
     )
+    dataset_config: str = Field(
+        "", description="Hub data sets: configuration to load, where there are several; empty: the only or default one."
+    )
     image_size: int = Field(32, ge=16, le=1024, description="Side of the learner's square input, in pixels.")
     private_images: int = Field(
         2100, ge=1, description="Built-in world: images of the private split, over all clients."
@@ -265,6 +268,8 @@ class RunConfig(BaseModel):
             raise ValueError(
                 f"instance-template may hold only {{class}}, {{caption}} and {{style}}: {self.instance_template!r}"
             ) from error
+        if self.dataset_config and not self.dataset.startswith("hub:"):
+            raise ValueError("dataset-config names a configuration of a hub data set: it needs dataset = 'hub:ID'")
         if self.guidance_from >= self.guidance_until:
             raise ValueError("guidance acts between guidance-from and guidance-until: the first must be the smaller")
         if "/" in self.name or self.name in {".", ".."}:

@@ -18,14 +18,14 @@ compared with the federation's own lists, and what does not fit comes back as a 
 
 import json
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from flwr.app import ConfigRecord, RecordDict
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
-from fgl_flower.hygiene import fault, scripts_of
+from fgl_flower.hygiene import fault, odd_names, scripts_of
 from fgl_flower.limits import Kind, Limits
 from fgl_flower.vectors import Vectors, from_learned_embeds, split_block, to_learned_embeds
 
@@ -75,6 +75,8 @@ class PromptPayload:
         One of `Kind`; a client that has nothing to say sends an empty ``text``.
     arrays : mapping of str to Vectors
         Kind ``embeddings``: by prompt text, all of one shape. Kind ``tokens``: by token. Else empty.
+    skipped : int
+        Images that the client cannot read and leaves out.
     """
 
     partition: int
@@ -83,6 +85,7 @@ class PromptPayload:
     schema: int = SCHEMA_VERSION
     kind: Kind = "text"
     arrays: Mapping[str, Vectors] = field(default_factory=dict)
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,7 @@ class _Columns(BaseModel):
     domains: list[NonNegativeInt]
     counts: list[PositiveInt]
     shape: tuple[PositiveInt, PositiveInt] | None = None
+    skipped: NonNegativeInt = 0
 
 
 def token_of(name: str) -> str:
@@ -169,6 +173,8 @@ def encode(payload: PromptPayload | Unchanged) -> RecordDict:
         "domains": [domains.index(p.domain) for p in prompts],
         "counts": [p.count for p in prompts],
     }
+    if payload.skipped:
+        columns["skipped"] = payload.skipped
     values: dict[str, Any] = {}
     if payload.kind == "embeddings":
         arrays = [payload.arrays[p.text] for p in prompts]
@@ -238,7 +244,9 @@ def decode(
     if isinstance(arrays, str):
         return Rejection(arrays)
     class_counts = {n: c for n, c in zip(columns.classes, columns.class_counts, strict=True) if c}
-    return PromptPayload(columns.partition, prompts, class_counts, columns.schema_version, columns.kind, arrays)
+    return PromptPayload(
+        columns.partition, prompts, class_counts, columns.schema_version, columns.kind, arrays, columns.skipped
+    )
 
 
 _VALUES: dict[str, frozenset[str]] = {
@@ -292,23 +300,26 @@ def _fault(columns: _Columns, limits: Limits, classes: frozenset[str], domains: 
         return f"unknown class {_quote(unknown)}"
     if unknown := next((name for name in columns.domain_names if name and name not in domains), None):
         return f"unknown domain {_quote(unknown)}"
-    if any(count > limits.count for count in (*columns.counts, *columns.class_counts)):
+    if any(count > limits.count for count in (*columns.counts, *columns.class_counts, columns.skipped)):
         return f"a count is above the limit of {limits.count}"
     if any(i >= len(columns.classes) for i in columns.labels):
         return "a label points to no class"
     if any(i >= len(columns.domain_names) for i in columns.domains):
         return "a domain points to no domain name"
-    return _texts_fault(columns.texts, limits, scripts_of((*classes, *domains)))
+    return texts_fault(columns.texts, limits, (*classes, *domains))
 
 
-def _texts_fault(texts: Collection[str], limits: Limits, scripts: Collection[str]) -> str:
+def texts_fault(texts: Iterable[str], limits: Limits, names: Collection[str]) -> str:
+    """Return the first thing that is wrong with prompts of a federation with these class and style names, or ""."""
+    scripts = scripts_of(names)
+    odd = odd_names(names, scripts)
     tokens = 0
     for text in texts:
         if len(text) > limits.characters:
             return f"a prompt has {len(text)} characters, the limit is {limits.characters}"
         if not text.strip():
             return "a prompt is empty"
-        if reason := fault(text, scripts):
+        if reason := fault(text, scripts, odd):
             return f"a prompt holds {reason}: {_quote(text)}"
         count = limits.count_tokens(text)
         if count > limits.prompt_tokens:

@@ -11,11 +11,13 @@ import numpy as np
 from clients.data import Client
 from clients.scrubber import scrub
 from fgl_flower.config import RunConfig
+from fgl_flower.data.decoding import open_image
 from fgl_flower.foundation.captioner import Captioner
 from fgl_flower.payload import Prompt
 
 _CAPTIONS: dict[tuple[Any, ...], tuple[str, ...]] = {}
 _REMEMBERED = 4096  # clients: a simulation has many in one process
+_BATCH = 64  # images captioned at once, and in memory
 
 
 def chosen(client: Client, dataset: datasets.Dataset) -> datasets.Dataset:
@@ -50,7 +52,11 @@ def captions(client: Client, dataset: datasets.Dataset) -> Sequence[str]:
         if len(_CAPTIONS) >= _REMEMBERED:
             _CAPTIONS.clear()
         known = (*client.source.classes, *client.source.domains)
-        told = _captioner(*model, config.device).describe(dataset["image"])
+        captioner = _captioner(*model, config.device)
+        raw = dataset.cast_column("image", datasets.Image(decode=False))["image"]
+        told: list[str] = []
+        for start in range(0, len(dataset), _BATCH):
+            told += captioner.describe([open_image(record) for record in raw[start : start + _BATCH]])
         _CAPTIONS[key] = tuple(scrub(caption, known) for caption in told)
     return _CAPTIONS[key]
 
@@ -63,12 +69,13 @@ def count(told: Sequence[str], labels: Sequence[str], domains: Sequence[str]) ->
 
 def texts(config: RunConfig, told: Sequence[str], labels: Sequence[str], domains: Sequence[str]) -> list[str]:
     """Return the prompt of each image by the instance template; a caption or style that is missing leaves no comma."""
-    rows = zip(told, labels, domains, strict=True)
-    made = (
-        config.instance_template.format(**{"class": label, "caption": caption, "style": domain})
-        for caption, label, domain in rows
-    )
-    return [", ".join(part.strip() for part in text.split(",") if part.strip()) for text in made]
+    parts = config.instance_template.split(",")
+    made = []
+    for caption, label, domain in zip(told, labels, domains, strict=True):
+        said = {"class": label, "caption": caption, "style": domain}
+        filled = (part.format(**said).strip() for part in parts)
+        made.append(", ".join(part for part in filled if part))
+    return made
 
 
 @lru_cache(maxsize=1)

@@ -37,7 +37,7 @@ def answer(client: Client, content: RecordDict, state: RecordDict) -> PromptPayl
 
 
 def prompts(client: Client) -> PromptPayload:
-    """Return the payload of a client at the level its run asks for.
+    """Return the payload of a client at the level its run asks for; images that cannot be read only count as skipped.
 
     - ``names``: nothing at all; the server knows the class names anyway (the control).
     - ``class``: one prompt for each class that it holds, with the number of its images.
@@ -49,15 +49,15 @@ def prompts(client: Client) -> PromptPayload:
     """
     level = client.config.prompt_level
     if level == "names" or not len(client.dataset):
-        return PromptPayload(client.partition)
+        return PromptPayload(client.partition, skipped=0 if level == "names" else len(client.skipped))
     labels, domains = names(client, client.dataset)
-    counts = dict(Counter(labels))
+    counts, skipped = dict(Counter(labels)), len(client.skipped)
     if level == "embeddings":
         found, arrays = mean_embeddings(client)
-        return PromptPayload(client.partition, found, counts, kind="embeddings", arrays=arrays)
+        return PromptPayload(client.partition, found, counts, kind="embeddings", arrays=arrays, skipped=skipped)
     if level == "tokens":
         found, arrays = learned_tokens(client)
-        return PromptPayload(client.partition, found, counts, kind="tokens", arrays=arrays)
+        return PromptPayload(client.partition, found, counts, kind="tokens", arrays=arrays, skipped=skipped)
     if level == "instance":
         dataset = chosen(client, client.dataset)
         labels, domains = names(client, dataset)
@@ -65,7 +65,7 @@ def prompts(client: Client) -> PromptPayload:
     else:
         domains = domains if level == "class-style" else [""] * len(labels)
         told = [_text(client, label, domain) for label, domain in zip(labels, domains, strict=True)]
-    return PromptPayload(client.partition, count(told, labels, domains), counts)
+    return PromptPayload(client.partition, count(told, labels, domains), counts, skipped=skipped)
 
 
 def _text(client: Client, label: str, domain: str) -> str:

@@ -16,10 +16,11 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 
 from fgl_flower.limits import Limits
-from fgl_flower.payload import Rejection, decode
+from fgl_flower.payload import PromptPayload, Rejection, decode
 
 MODEL_MESSAGE = "query.model"  # carries the final model; its reply is empty
 NUM_EXAMPLES, PARTITION = "num-examples", "partition-id"
+SKIPPED = "skipped"  # images that the client cannot read: reported only where there are some
 # A reply to each category of message: which metrics it reports, and whether it carries the model.
 _METRICS = {
     "train": frozenset({NUM_EXAMPLES, PARTITION, "loss"}),
@@ -37,14 +38,18 @@ class Admitted:
     partition : int or None
         Which partition the client says it holds; None where the reply does not say.
     content : RecordDict
-        What strategies may see: ``num-examples`` clipped, ``partition-id`` taken out (a mean of ids means nothing).
+        What strategies may see: ``num-examples`` clipped, ``partition-id`` and ``skipped`` taken out (a mean of ids
+        means nothing).
     num_examples : int or None
         The clipped claim; None for a prompt payload.
+    skipped : int
+        Images that the client says it cannot read.
     """
 
     partition: int | None
     content: RecordDict
     num_examples: int | None
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,8 @@ class Gate:
                 return payload
             if payload.partition >= self.clients:
                 return Rejection(f"partition {payload.partition} is not one of {self.clients}")
-            return Admitted(payload.partition, reply.content, None)
+            skipped = payload.skipped if isinstance(payload, PromptPayload) else 0
+            return Admitted(payload.partition, reply.content, None, skipped)
         if message_type == MODEL_MESSAGE:
             return Rejection("an acknowledgement must be empty") if reply.content else Admitted(None, reply.content, 0)
         category = message_type.split(".")[0]
@@ -104,7 +110,7 @@ class Gate:
         if reason := self._metrics_fault(category, metrics):
             return Rejection(reason)
         clean = dict(metrics)
-        partition = clean.pop(PARTITION)
+        partition, skipped = clean.pop(PARTITION), clean.pop(SKIPPED, 0)
         clean[NUM_EXAMPLES] = min(clean[NUM_EXAMPLES], self.max_examples)
         records: dict[str, Any] = {"metrics": MetricRecord(clean)}
         if category == "train":
@@ -112,13 +118,13 @@ class Gate:
             if reason := self._arrays_fault(arrays):
                 return Rejection(reason)
             records = {"arrays": arrays, **records}
-        return Admitted(partition, RecordDict(records), clean[NUM_EXAMPLES])
+        return Admitted(partition, RecordDict(records), clean[NUM_EXAMPLES], skipped)
 
     def _metrics_fault(self, category: str, metrics: MetricRecord) -> str:
-        if set(metrics) != _METRICS[category]:
+        if set(metrics) - {SKIPPED} != _METRICS[category]:
             return f"the reply must report exactly {sorted(_METRICS[category])}"
-        for name, bound in ((NUM_EXAMPLES, _ABSURD), (PARTITION, self.clients)):
-            value = metrics[name]
+        for name, bound in ((NUM_EXAMPLES, _ABSURD), (PARTITION, self.clients), (SKIPPED, _ABSURD)):
+            value = metrics.get(name, 0)
             if type(value) is not int or not 0 <= value < bound:
                 return f"{name} must be a whole number from 0 to {bound - 1}, not {repr(value)[:40]}"
         for name in _METRICS[category] - {NUM_EXAMPLES, PARTITION}:

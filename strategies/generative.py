@@ -8,7 +8,7 @@ from flwr.app import ArrayRecord
 
 from fgl_flower.foundation.captioner import captioner_revision
 from fgl_flower.foundation.downloads import client_models
-from fgl_flower.learning.images import Images, decode
+from fgl_flower.learning.images import Images
 from fgl_flower.payload import PromptPayload
 from fgl_flower.runs import Sample
 from fgl_flower.synthesis.engine import engine_for
@@ -28,9 +28,7 @@ def fgl(server: Server) -> Sequence[ArrayRecord]:
 
 def mixed(server: Server) -> Sequence[ArrayRecord]:
     """Return one model, trained on the clients' images and the synthetic ones together: a control, no federation."""
-    beside = decode(server.source.private, server.config.image_size)
-    server.skipped["private"] = beside.skipped
-    return _run(server, Synthesis(server, beside=beside))
+    return _run(server, Synthesis(server, beside=server.decode_private()))
 
 
 def _run(server: Server, synthesis: "Synthesis") -> Sequence[ArrayRecord]:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
+import datasets
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -18,7 +19,7 @@ from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import load_source
 from fgl_flower.errors import RunError
 from fgl_flower.learning.evaluation import Evaluation, evaluate
-from fgl_flower.learning.images import Images, decode
+from fgl_flower.learning.images import Images, decode_rows
 from fgl_flower.learning.models import build_model
 from fgl_flower.learning.training import Epoch, train
 from fgl_flower.ledger import Ledger
@@ -28,6 +29,7 @@ from strategies.gate import MODEL_MESSAGE, Gate
 from strategies.guarded_grid import GuardedGrid
 
 SAMPLES_PER_CLASS = 6
+_NAMED = 3  # files that a warning names
 
 
 class Server:
@@ -73,10 +75,13 @@ class Server:
             max_examples=config.max_client_examples,
         )
         self.grid = GuardedGrid(grid, gate, self.ledger, folder.log)
+        for note in self.source.notes:
+            folder.warn(note)
         # Both splits now: what cannot be read is known before anything is spent.
-        self.validation = decode(self.source.validation, config.image_size)
-        self.test = decode(self.source.test, config.image_size)
-        self.skipped = {"validation": self.validation.skipped, "test": self.test.skipped}
+        self.skipped: dict[str, tuple[str, ...]] = {}
+        self.validation, rows = self._decode("validation", self.source.validation)
+        self.validation_captions = self.source.validation.select(rows)["caption"]
+        self.test, _ = self._decode("test", self.source.test)
         self.validation_accuracy: float | None = None
         self.samples: list[Sample] = []
         self.class_counts: dict[int, dict[str, int]] = {}
@@ -214,6 +219,21 @@ class Server:
         }
         return Result.of(config, **{**measured, **self.extra})
 
+    def decode_private(self) -> Images:
+        """Return all private images, of every client, for methods that have them in one place."""
+        return self._decode("private", self.source.private)[0]
+
+    def _decode(self, split: str, dataset: datasets.Dataset) -> tuple[Images, np.ndarray]:
+        """Return the images of a split with their positions in it, and warn of those that cannot be read."""
+        images, rows = decode_rows(dataset, self.config.image_size)
+        self.skipped[split] = images.skipped
+        if images.skipped:
+            shown = "; ".join(images.skipped[:_NAMED]) + ("; ..." if len(images.skipped) > _NAMED else "")
+            self.folder.warn(
+                f"{len(images.skipped)} of {len(dataset)} {split} images cannot be read and are left out: {shown}"
+            )
+        return images, rows
+
     def _private_counts(self) -> np.ndarray | None:
         """Return how the private images lie, (clients, classes) int; None where the server cannot know it.
 
@@ -253,7 +273,7 @@ class Server:
         )
 
     def _validation_samples(self) -> list[Sample]:
-        captions = self.source.validation["caption"]
+        captions = self.validation_captions
         return [
             Sample(image, "validation", label, domain, prompt=captions[i])
             for i, image, label, domain in some_of_each_class(self.validation, self.source.classes, self.source.domains)

@@ -1,16 +1,23 @@
-"""A client's share of the private images, decoded once a process."""
+"""A client's share of the private images: read once a process, without those that cannot be read."""
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from logging import WARNING
+from typing import TYPE_CHECKING
 
 import datasets
+import numpy as np
 from flwr.app import Context
+from flwr.supercore import log
 
 from fgl_flower.config import RunConfig
+from fgl_flower.data.decoding import readable
 from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import Source, load_source
 from fgl_flower.errors import ConfigError
-from fgl_flower.learning.images import Images, decode
+
+if TYPE_CHECKING:
+    from fgl_flower.learning.images import Images
 
 
 @dataclass(frozen=True)
@@ -49,13 +56,22 @@ class Client:
 
     @property
     def dataset(self) -> datasets.Dataset:
-        """The client's images, not decoded; may be empty."""
-        return _shares(self.source, self.division).partition.load(self.partition)
+        """The client's images that can be read, not decoded; may be empty."""
+        return self._shares.dataset(self.partition)
 
     @property
-    def images(self) -> Images:
-        """The client's images, decoded; may be empty."""
-        return _shares(self.source, self.division).images(self.partition)
+    def images(self) -> "Images":
+        """The client's images that can be read, decoded; may be empty."""
+        return self._shares.images(self.partition)
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """The client's images that cannot be read: a sentence each, for its own log; they number `len(skipped)`."""
+        return self._shares.skipped(self.partition)
+
+    @property
+    def _shares(self) -> "_Shares":
+        return _shares(self.source, self.division)
 
     @property
     def division(self) -> RunConfig:
@@ -66,6 +82,7 @@ class Client:
 
 _DATA_KEYS = (
     "dataset",
+    "dataset_config",
     "image_size",
     "private_images",
     "validation_images",
@@ -76,19 +93,45 @@ _DATA_KEYS = (
     "seed",
 )
 
+_NAMED = 100  # files that the log names
+
 
 class _Shares:
-    """The division of a data set and what has been decoded of it."""
+    """The division of a data set and what has been read of it."""
 
     def __init__(self, source: Source, config: RunConfig) -> None:
         self.partition = partition(source.private, config)
         self.size = config.image_size
         self._images: dict[int, Images] = {}
+        self._rows: dict[int, tuple[np.ndarray, tuple[str, ...]]] = {}  # of a share: what can be read, and what not
 
-    def images(self, number: int) -> Images:
+    def dataset(self, number: int) -> datasets.Dataset:
+        share = self.partition.load(number)
+        rows, skipped = self._checked(number)
+        return share.select(rows) if skipped else share
+
+    def skipped(self, number: int) -> tuple[str, ...]:
+        return self._checked(number)[1]
+
+    def images(self, number: int) -> "Images":
         if number not in self._images:
-            self._images[number] = decode(self.partition.load(number), self.size)
+            from fgl_flower.learning.images import decode_rows
+
+            self._images[number], rows = decode_rows(self.partition.load(number), self.size)
+            self._remember(number, rows, self._images[number].skipped)
         return self._images[number]
+
+    def _checked(self, number: int) -> tuple[np.ndarray, tuple[str, ...]]:
+        if number not in self._rows:
+            self._remember(number, *readable(self.partition.load(number)))
+        return self._rows[number]
+
+    def _remember(self, number: int, rows: np.ndarray, skipped: tuple[str, ...]) -> None:
+        if skipped and number not in self._rows:
+            total = len(rows) + len(skipped)
+            shown = "; ".join(skipped[:_NAMED]) + ("; ..." if len(skipped) > _NAMED else "")
+            log(WARNING, "client %d leaves out %d of its %d images: %s", number, len(skipped), total, shown)
+        self._rows[number] = rows, skipped
 
 
 @lru_cache(maxsize=1)  # rounds reuse a division; the next run's division lets go of this one's images

@@ -8,7 +8,10 @@ from fgl_flower.learning.evaluation import evaluate
 
 
 def measure(client: Client, content: RecordDict) -> RecordDict:
-    """Return ``accuracy`` and ``loss`` of the received arrays on the client's images, with their number."""
+    """Return ``accuracy`` and ``loss`` of the received arrays on the client's images, with their number.
+
+    ``skipped`` is the number of those that cannot be read, where there are any.
+    """
     images = client.images
     found = evaluate(
         load(client, content.array_records["arrays"]),
@@ -25,4 +28,6 @@ def measure(client: Client, content: RecordDict) -> RecordDict:
             "accuracy": found.accuracy,
         }
     )
+    if images.skipped:
+        metrics["skipped"] = len(images.skipped)
     return RecordDict({"metrics": metrics})

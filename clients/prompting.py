@@ -37,10 +37,19 @@ def answer(client: Client, content: RecordDict, state: RecordDict) -> PromptPayl
 
 
 def prompts(client: Client) -> PromptPayload:
-    """Return the payload of a client at the level its run asks for (`fgl_flower.levels`)."""
+    """Return the payload of a client at the level its run asks for (`fgl_flower.levels`).
+
+    Images that cannot be read only count as skipped.
+    """
     level, held = level_of(client.config.prompt_level), holdings(client)
     if not len(held):
-        return PromptPayload(client.partition)
+        return PromptPayload(client.partition, skipped=len(client.skipped))
     description = level.describe(held)
-    counts = dict(Counter(held.labels)) if description.prompts else {}
-    return PromptPayload(client.partition, description.prompts, counts, kind=level.kind, arrays=description.arrays)
+    return PromptPayload(
+        client.partition,
+        description.prompts,
+        dict(Counter(held.labels)) if description.prompts else {},
+        kind=level.kind,
+        arrays=description.arrays,
+        skipped=len(client.skipped),
+    )

@@ -16,6 +16,8 @@ PREVIOUS = "previous-model"
 def fit(client: Client, content: RecordDict, state: RecordDict) -> RecordDict:
     """Train the received model on the client's images and return it with ``num-examples``, ``partition-id``, ``loss``.
 
+    ``skipped`` is among the metrics where images cannot be read: their number.
+
     The result depends on nothing but the received arrays, the run's seed, the partition and the server round (and, for
     MOON, on the client's previous model, kept in `state`). Without images the arrays go back as they came.
 
@@ -50,6 +52,8 @@ def fit(client: Client, content: RecordDict, state: RecordDict) -> RecordDict:
         if "moon-mu" in asked:
             state[PREVIOUS] = arrays
     metrics = MetricRecord({"num-examples": len(images), "partition-id": client.partition, "loss": loss})
+    if images.skipped:
+        metrics["skipped"] = len(images.skipped)
     return RecordDict({"arrays": arrays, "metrics": metrics})
 
 

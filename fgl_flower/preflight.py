@@ -5,15 +5,21 @@ import os
 import socket
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import product
 
 from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
+from fgl_flower.data.decoding import pictures
 from fgl_flower.data.partition import partition
-from fgl_flower.data.sources import load_source
+from fgl_flower.data.sources import Source, load_source
 from fgl_flower.device import resolve_device
-from fgl_flower.errors import ConfigError
+from fgl_flower.errors import ConfigError, DataError
 from fgl_flower.foundation.captioner import captioner_folder
 from fgl_flower.foundation.generator import check_generator
 from fgl_flower.foundation.text import tokenizer_of
+from fgl_flower.wire.codec import texts_fault
+from fgl_flower.wire.limits import Limits
+from fgl_flower.wire.payload import token_of
+from fgl_flower.wire.unicode_checks import name_fault
 
 
 def preflight(config: RunConfig, *, divided: bool = True) -> None:
@@ -35,8 +41,9 @@ def preflight(config: RunConfig, *, divided: bool = True) -> None:
     if config.device != "auto":
         resolve_device(config.device)  # imports torch, for those who name a device
     source = load_source(config)
-    if len(source.classes) < 2:
-        raise ConfigError(f"dataset = {config.dataset!r} has one class, {source.classes[0]!r}: nothing to tell apart")
+    _check_images(config, source, divided=divided)
+    if config.method in {"fgl", "mixed"}:
+        _check_names(config, source)
     if divided and config.method not in METHODS_WITHOUT_CLIENTS:
         partition(source.private, config)
     if config.method in {"fgl", "mixed"}:
@@ -49,6 +56,55 @@ def preflight(config: RunConfig, *, divided: bool = True) -> None:
             _check_token_names(config, source.classes if config.token_subject == "class" else source.domains)
         if config.synthesis_engine == "ray":
             _check_ray(config.ray_address or os.environ.get("RAY_ADDRESS", ""))
+
+
+def _check_images(config: RunConfig, source: Source, *, divided: bool) -> None:
+    """Refuse a data set of one class, and splits of which no image can be read."""
+    shown = sorted(set(source.private["label"]))
+    if len(shown) < 2:
+        told = "".join(f"; {note}" for note in source.notes)
+        raise DataError(
+            f"dataset = {config.dataset!r} has one class, {source.classes[shown[0]]!r}: nothing to tell apart{told}"
+        )
+    splits = {"validation": source.validation, "test": source.test} | ({"private": source.private} if divided else {})
+    for split, dataset in splits.items():
+        first = ""
+        for picture in pictures(dataset):
+            if not isinstance(picture, DataError):
+                break
+            first = first or str(picture)
+        else:
+            raise DataError(f"none of the {len(dataset)} {split} images can be read; the first: {first}")
+
+
+def _check_names(config: RunConfig, source: Source) -> None:
+    """Refuse names of which no prompt can be made that the server would take from a client."""
+    for kind, names in (("class", source.classes), ("style", source.domains)):
+        for name in names:
+            if why := name_fault(name):
+                raise DataError(f"the {kind} name {_short(name)} cannot be used: {why}")
+    if config.prompt_level == "tokens":
+        by_token: dict[str, str] = {}
+        for name in (*source.classes, *source.domains):
+            if (other := by_token.setdefault(token_of(name), name)) != name:
+                raise DataError(f"the names {other!r} and {name!r} would share the learned token {token_of(name)}")
+    both = (*source.classes, *source.domains)
+    templates = {"class-template": config.class_template}
+    if config.prompt_level in {"class-style", "tokens"}:
+        templates["prompt-template"] = config.prompt_template
+    elif config.prompt_level == "instance":
+        templates = {"instance-template": config.instance_template}
+    elif config.prompt_level == "embeddings":
+        templates = {"prompt-level = 'embeddings'": "mean of {class}, {style}, 1"}
+    for key, template in templates.items():
+        for name, style in product(source.classes, source.domains if "{style" in template else [""]):
+            prompt = template.format(**{"class": name, "style": style, "caption": ""})
+            if why := texts_fault([prompt], Limits(), both):
+                raise DataError(f"{key} with the class {_short(name)} makes a prompt that is refused: {why}")
+
+
+def _short(name: str) -> str:
+    return ascii(name if len(name) <= 40 else name[:40] + "...")
 
 
 def _check_token_names(config: RunConfig, known: Sequence[str]) -> None:

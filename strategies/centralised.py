@@ -1,6 +1,5 @@
 """The ceiling: the same classifier trained on all private images in one place, which no federation may do."""
 
-from fgl_flower.learning.images import decode
 from strategies.outcome import Outcome
 from strategies.server import Server
 
@@ -8,8 +7,7 @@ from strategies.server import Server
 def centralised(server: Server) -> Outcome:
     """Return one model, trained on the whole private split."""
     config = server.config
-    images = decode(server.source.private, config.image_size)
-    server.leave_out("private", images)
+    images = server.decode_private()
     arrays = server.train(server.initial, images, config.server_epochs, config.server_lr, "server-training")
     server.validate(0, [arrays])
     return Outcome([arrays])

@@ -6,7 +6,7 @@ from pathlib import Path
 from flwr.app import ArrayRecord
 
 from fgl_flower.foundation.captioner import captioner_revision
-from fgl_flower.learning.images import Images, decode
+from fgl_flower.learning.images import Images
 from fgl_flower.levels.downloads import client_models
 from fgl_flower.levels.level import level_of
 from fgl_flower.levels.offers import own_name
@@ -41,13 +41,12 @@ def fgl(server: Server) -> Outcome:
 def mixed(server: Server) -> Outcome:
     """Return one model, trained on the clients' images and the synthetic ones together: a control, no federation."""
     config = server.config
-    private = decode(server.source.private, config.image_size)
+    private = server.decode_private()
 
     def train(arrays: ArrayRecord, images: Images, server_round: int) -> ArrayRecord:
         together = Images.concat([images, private])
         return server.train(arrays, together, config.server_epochs, config.server_lr, "server-training")
 
-    server.leave_out("private", private)
     return _run(server, Drawing(server), train)
 
 

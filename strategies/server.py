@@ -7,6 +7,7 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
+import datasets
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -18,7 +19,7 @@ from fgl_flower.data.sources import load_source
 from fgl_flower.errors import RunError
 from fgl_flower.learning.classifier import build_model
 from fgl_flower.learning.evaluation import Evaluation, evaluate
-from fgl_flower.learning.images import Images, decode
+from fgl_flower.learning.images import Images, decode_rows
 from fgl_flower.learning.training import Epoch, train
 from fgl_flower.records.ledger import Ledger
 from fgl_flower.records.result import Result
@@ -31,6 +32,8 @@ from strategies.gate import MODEL_MESSAGE, Gate
 from strategies.guarded_grid import GuardedGrid
 from strategies.outcome import Outcome
 from strategies.samples import some_of_each_class
+
+_NAMED = 3  # files that a warning names
 
 
 class Server:
@@ -90,10 +93,13 @@ class Server:
         )
         errors = None if engine == "deployment" else ClientErrors(folder.path / CLIENT_ERRORS)
         self.grid = GuardedGrid(grid, gate, self.ledger, folder.log, errors=errors)
+        for note in self.source.notes:
+            folder.warn(note)
         # Both splits now: what cannot be read is known before anything is spent.
-        self.validation = decode(self.source.validation, config.image_size)
-        self.test = decode(self.source.test, config.image_size)
-        self.skipped = {"validation": self.validation.skipped, "test": self.test.skipped}
+        self.skipped: dict[str, tuple[str, ...]] = {}
+        self.validation, rows = self._decode("validation", self.source.validation)
+        self.validation_captions = self.source.validation.select(rows)["caption"]
+        self.test, _ = self._decode("test", self.source.test)
         self.validation_accuracy: float | None = None
         self.validation_loss = 0.0
         self.diverged: set[str] = set()
@@ -229,10 +235,6 @@ class Server:
         self._judge(phase.replace("server-", "server "), done.loss, "fine-tune-lr" if server_round else "server-lr")
         return to_arrays(self.model)
 
-    def leave_out(self, owner: str, images: Images) -> None:
-        """Count the unreadable images of a split of this server, which `images` lack."""
-        self.skipped[owner] = images.skipped
-
     def finish(self, outcome: Outcome) -> Result:
         """Test the final model, once, and return the run's result; of several models, one a client, the mean."""
         source, config, models = self.source, self.config, outcome.models
@@ -259,6 +261,21 @@ class Server:
             "skipped": {who: len(names) for who, names in self.skipped.items() if names} | self.grid.skipped,
         }
         return Result.of(config, **{**measured, "engine": self.engine, **outcome.figures})
+
+    def decode_private(self) -> Images:
+        """Return all private images, of every client, for methods that have them in one place."""
+        return self._decode("private", self.source.private)[0]
+
+    def _decode(self, split: str, dataset: datasets.Dataset) -> tuple[Images, np.ndarray]:
+        """Return the images of a split with their positions in it, and warn of those that cannot be read."""
+        images, rows = decode_rows(dataset, self.config.image_size)
+        self.skipped[split] = images.skipped
+        if images.skipped:
+            shown = "; ".join(images.skipped[:_NAMED]) + ("; ..." if len(images.skipped) > _NAMED else "")
+            self.folder.warn(
+                f"{len(images.skipped)} of {len(dataset)} {split} images cannot be read and are left out: {shown}"
+            )
+        return images, rows
 
     def _private_counts(self, claims: Mapping[int, Mapping[str, int]]) -> np.ndarray | None:
         """Return label counts per client, (clients, classes) int; None where the server cannot know them.
@@ -299,7 +316,7 @@ class Server:
         )
 
     def _validation_samples(self) -> list[Sample]:
-        captions = self.source.validation["caption"]
+        captions = self.validation_captions
         return [
             Sample(image, "validation", label, domain, prompt=captions[i])
             for i, image, label, domain in some_of_each_class(self.validation, self.source.classes, self.source.domains)

@@ -194,7 +194,7 @@ def test_imagenet_subset_out_of_all_thousand_folders(tmp_path: Path) -> None:
         (tmp_path / "train" / f"n{i:08d}").mkdir(parents=True)
     for i in imagenet.SUBSETS["squawk"]:
         put(tmp_path / "train" / f"n{i:08d}" / "a.png")
-    classes, splits = imagenet.subset(tmp_path, "squawk")
+    classes, splits, _ = imagenet.subset(tmp_path, "squawk")
     assert [(classes[e.label], int(e.path.parent.name[1:])) for e in splits["train"]][:2] == [
         ("peacock", 84),
         ("flamingo", 130),

@@ -10,9 +10,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from fgl_flower.errors import DataError
 from fgl_flower.learning.evaluation import evaluate, predict
-from fgl_flower.learning.images import Images, decode, normalise, to_square
+from fgl_flower.learning.images import Images, decode, decode_rows, normalise, to_square
 
 
 def dataset(pictures: list[Image.Image | str], **columns: list[int]) -> datasets.Dataset:
@@ -45,14 +44,18 @@ def test_the_centre_is_cut_out_and_every_mode_becomes_rgb() -> None:
         assert to_square(Image.new(mode, (40, 41)), 32).mode == "RGB"
 
 
-def test_a_damaged_image_is_named(tmp_path: Path) -> None:
+def test_damaged_images_are_left_out_and_named(tmp_path: Path) -> None:
     path = tmp_path / "broken.png"
     Image.new("RGB", (32, 32)).save(path)
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(DataError, match="broken"):
-        decode(dataset([str(path)], label=[0]), 32)
-    with pytest.raises(DataError, match="gone"):
-        decode(dataset([str(tmp_path / "gone.png")], label=[0]), 32)
+    pictures = [str(path), Image.new("RGB", (8, 8), "red"), str(tmp_path / "gone.png"), Image.new("RGB", (8, 8))]
+    images, rows = decode_rows(dataset(pictures, label=[3, 2, 1, 0], domain=[0, 1, 2, 3]), 32)
+    assert rows.tolist() == [1, 3]
+    assert (images.labels.tolist(), images.domains.tolist()) == ([2, 0], [1, 3])
+    assert images.pixels[:, 0, 0, 0].tolist() == [255, 0]
+    assert [sentence.split("/")[-1].split(":")[0] for sentence in images.skipped] == ["broken.png", "gone.png"]
+    nothing = decode(dataset([str(path)], label=[3]), 32)
+    assert (len(nothing), nothing.size, len(nothing.skipped)) == (0, 32, 1)
 
 
 def test_subset_and_concat() -> None:

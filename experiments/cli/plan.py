@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +33,7 @@ def plan(file: FileArgument, set_: SetOption = None) -> None:
     with told_in_a_sentence(verbose=False):
         config = _generative(load(file, set_))
         with console.status("asking the clients"):
-            made, refused = _ask(config)
+            made, refused, remarks = _ask(config)
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for heading in ("class", "style", "images", "first seed", "prompt"):
             figures = heading in {"images", "first seed"}
@@ -44,6 +45,7 @@ def plan(file: FileArgument, set_: SetOption = None) -> None:
             seed = f"{seeds[label, domain, prompt]:016x}"
             table.add_row(escape(label), escape(domain), str(count), seed, escape(prompt))
         show(table)
+        _remark(remarks)
         for client, reason in refused.items():
             console.print(f"client {client} is refused: {reason}", style="red", markup=False, highlight=False)
         settings = made.settings
@@ -80,13 +82,17 @@ def preview(
         if not 0 <= client < config.clients:
             raise ConfigError(f"--client {client}: the run has clients 0 to {config.clients - 1}")
         with console.status(f"client {client} looks at its images"):
-            payload = prompts(Client(client, config))
+            owner = Client(client, config)
+            payload = prompts(owner)
             records = encode(payload)
             size = _message_bytes(client_app, records)
         values: Any = records["payload"]
         for key, value in json.loads(zlib.decompress(values["data"])).items():
             shown = json.dumps(value, ensure_ascii=False, indent=2 if key == "texts" else None)
             console.print(f"{key}: {shown}", soft_wrap=True, markup=False, highlight=False)
+        _remark(owner.source.notes)
+        if left_out := owner.skipped:
+            _remark([f"client {client} leaves out images that cannot be read: {len(left_out)}", *left_out])
         sizes = [f"text {human_bytes(len(values['data']))} compressed"]
         if payload.arrays:
             one = next(iter(payload.arrays.values()))
@@ -107,8 +113,8 @@ def _generative(config: RunConfig) -> RunConfig:
     return config
 
 
-def _ask(config: RunConfig) -> tuple[Any, dict[str, str]]:
-    """Return the plan of a prompt round held in this process, and the refused clients with the reasons."""
+def _ask(config: RunConfig) -> tuple[Any, dict[str, str], list[str]]:
+    """Return the plan of a prompt round held in this process, the refused clients with the reasons, and remarks."""
     from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
     from clients.client_app import app as client_app
@@ -133,7 +139,16 @@ def _ask(config: RunConfig) -> tuple[Any, dict[str, str]]:
     if failures := [event["reason"] for event in events if event["event"] == "failure"]:
         raise RunError(f"{len(failures)} clients failed; the last one: {failures[-1]}")
     found = [decode(reply.content, limits, source.classes, source.domains) for reply in replies]
-    return plan_for(config, source.classes, [p for p in found if isinstance(p, PromptPayload)]), grid.quarantined
+    payloads = [p for p in found if isinstance(p, PromptPayload)]
+    left_out = [
+        f"client {p.partition} leaves out images that cannot be read: {p.skipped}" for p in payloads if p.skipped
+    ]
+    return plan_for(config, source.classes, payloads), grid.quarantined, [*source.notes, *left_out]
+
+
+def _remark(remarks: Sequence[str]) -> None:
+    for remark in remarks:
+        console.print(remark, style="yellow", soft_wrap=True, markup=False, highlight=False)
 
 
 def _message_bytes(client_app: Any, records: Any) -> int:

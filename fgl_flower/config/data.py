@@ -16,6 +16,9 @@ class DataConfig(Seeded):
         min_length=1,
         description="'world', 'hub:ID', 'folder:PATH', 'domainnet:PATH' or 'imagenet-SUBSET:PATH'.",
     )
+    dataset_config: str = Field(
+        "", description="Hub data sets: configuration to load, where there are several; empty: the only or default one."
+    )
     image_size: int = Field(32, ge=16, le=1024, description="Side of the learner's square input, in pixels.")
     private_images: int = Field(
         2100, ge=1, description="Built-in world: images of the private split, over all clients."

@@ -74,6 +74,8 @@ class RunConfig(  # later bases come first in the file
             raise ValueError(
                 f"instance-template may hold only {{class}}, {{caption}} and {{style}}: {self.instance_template!r}"
             ) from error
+        if self.dataset_config and not self.dataset.startswith("hub:"):
+            raise ValueError("dataset-config names a configuration of a hub data set: it needs dataset = 'hub:ID'")
         if self.guidance_from >= self.guidance_until:
             raise ValueError("guidance acts between guidance-from and guidance-until: the first must be the smaller")
         if "/" in self.name or self.name in {".", ".."}:

@@ -17,7 +17,7 @@ class SynthesisConfig(Seeded):
         description="Text-to-image model: hub id, local path, or 'miniature', 'miniature-fast'.",
     )
     generator_revision: str = Field("", description="Hub revision of the generator; empty: the default branch.")
-    images_per_class: int = Field(210, ge=1, description="Synthetic images a class, over all clients.")
+    images_per_class: int = Field(210, ge=1, le=10**11, description="Synthetic images a class, over all clients.")
     steps: int = Field(0, ge=0, le=1000, description="Denoising steps; 0: the generator's own default.")
     guidance: float = Field(
         -1.0, ge=-1, le=50, description="Guidance scale; -1: the generator's own default; 0 or 1: none."

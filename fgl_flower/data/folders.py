@@ -6,9 +6,10 @@ from pathlib import Path
 
 import datasets
 
+from fgl_flower.data.listing import Strays, class_folders_in, some, split_folders, visible_folders
 from fgl_flower.errors import DataError
 
-__all__ = ["DOMAINNET_CLASSES", "DOMAINNET_DOMAINS", "Entry", "class_folders", "domainnet", "features", "images_in"]
+__all__ = ["DOMAINNET_CLASSES", "DOMAINNET_DOMAINS", "Entry", "class_folders", "domainnet", "features"]
 
 DOMAINNET_DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 _DOMAINNET_LABELS = {  # label in DomainNet's lists: name; the ten of the paper's 345
@@ -24,13 +25,6 @@ _DOMAINNET_LABELS = {  # label in DomainNet's lists: name; the ten of the paper'
     39: "bracelet",
 }
 DOMAINNET_CLASSES = tuple(_DOMAINNET_LABELS.values())
-
-_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-_SPLIT_FOLDERS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val"),
-    "test": ("test", "testing"),
-}
 
 
 @dataclass(frozen=True)
@@ -52,41 +46,36 @@ def features(classes: Sequence[str], domains: Sequence[str]) -> datasets.Feature
     )
 
 
-def split_folders(path: Path) -> dict[str, Path]:
-    """Return the folders of the splits, {"train": ..., "validation": ..., "test": ...}; those that exist."""
-    found = {
-        split: next((path / name for name in names if (path / name).is_dir()), None)
-        for split, names in _SPLIT_FOLDERS.items()
-    }
-    return {split: folder for split, folder in found.items() if folder is not None}
-
-
-def images_in(folder: Path) -> list[Path]:
-    """Return the image files in a folder and below, sorted."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
-
-
-def class_folders(path: Path) -> tuple[tuple[str, ...], dict[str, list[Entry]]]:
-    """Return the class names (folder names, sorted) and the images of each split.
+def class_folders(path: Path) -> tuple[tuple[str, ...], dict[str, list[Entry]], tuple[str, ...]]:
+    """Return the class names (folder names, sorted), the images of each split, and what was left out, in sentences.
 
     Raises
     ------
     DataError
         If there are no class folders, or a split holds a class that training does not.
     """
-    splits = split_folders(path)
-    if "train" not in splits:
+    splits, strays = split_folders(path), Strays()
+    notes = []
+    if splits:
+        if beside := [f.name for f in visible_folders(path) if f not in splits.values()]:
+            notes.append(f"folders beside {splits['train'].name}/ are left out: {some(beside)}")
+    else:
         splits = {"train": path}
-    classes = tuple(sorted(f.name for f in splits["train"].iterdir() if f.is_dir() and images_in(f)))
+    files = {split: class_folders_in(folder, strays) for split, folder in splits.items()}
+    classes = tuple(files["train"])
     if not classes:
-        raise DataError(f"{path} holds no folder of images: one folder a class is needed, at the top or inside train/")
-    entries = {}
-    for split, folder in splits.items():
-        unknown = sorted(f.name for f in folder.iterdir() if f.is_dir() and f.name not in classes and images_in(f))
-        if unknown:
-            raise DataError(f"{folder} holds classes that the training images do not have: {', '.join(unknown[:5])}")
-        entries[split] = [Entry(p, i) for i, name in enumerate(classes) for p in images_in(folder / name)]
-    return classes, {split: found for split, found in entries.items() if found}
+        raise DataError(
+            f"{splits['train']} holds no folder of images: one folder a class is needed, at the top or inside train/"
+        )
+    for split, found in files.items():
+        if unknown := [name for name in found if name not in classes]:
+            raise DataError(f"{splits[split]} holds classes that the training images do not have: {some(unknown)}")
+    entries = {
+        split: [Entry(p, i) for i, name in enumerate(classes) for p in found.get(name, [])]
+        for split, found in files.items()
+    }
+    notes += [f"{splits[split].name}/ holds no images and is left out" for split, found in entries.items() if not found]
+    return classes, {split: found for split, found in entries.items() if found}, (*notes, *strays.notes())
 
 
 def domainnet(path: Path) -> dict[str, list[Entry]]:
@@ -106,11 +95,11 @@ def domainnet(path: Path) -> dict[str, list[Entry]]:
             listing = path / f"{name}_{split}.txt"
             if not listing.is_file():
                 raise DataError(f"DomainNet needs the list {listing.name} in {path}")
-            for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
+            for number, line in enumerate(_text(listing).splitlines(), start=1):
                 if not line.strip():
                     continue
                 file, _, label = line.strip().rpartition(" ")
-                if not file or not label.isdigit():
+                if not file or not (label.isascii() and label.isdigit()):
                     raise DataError(f"{listing.name}, line {number}: expected 'path label', found {line[:80]!r}")
                 if int(label) not in position:
                     continue
@@ -118,3 +107,10 @@ def domainnet(path: Path) -> dict[str, list[Entry]]:
                     raise DataError(f"{listing.name}, line {number}: there is no image {file} in {path}")
                 found.append(Entry(path / file, position[int(label)], domain))
     return entries
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path} as UTF-8 text: {error}") from None

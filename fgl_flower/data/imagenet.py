@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from fgl_flower.data.folders import Entry, images_in, split_folders
+from fgl_flower.data.folders import Entry
+from fgl_flower.data.listing import Strays, images_in, split_folders, visible_folders
 from fgl_flower.errors import DataError
 
 __all__ = ["SUBSETS", "subset"]
@@ -57,8 +58,8 @@ SUBSETS: dict[str, dict[int, str]] = {  # subset: ImageNet-1k class id -> name u
 }
 
 
-def subset(path: Path, name: str) -> tuple[tuple[str, ...], dict[str, list[Entry]]]:
-    """Return the class names of a subset and the images of each split.
+def subset(path: Path, name: str) -> tuple[tuple[str, ...], dict[str, list[Entry]], tuple[str, ...]]:
+    """Return the class names of a subset, the images of each split, and what was left out, in sentences.
 
     The class folders of a split are either all thousand of ImageNet-1k or just the subset's. No table of WordNet ids is
     needed: class ids number the sorted WordNet ids, so the sorted folders are the subset's sorted class ids.
@@ -81,14 +82,16 @@ def subset(path: Path, name: str) -> tuple[tuple[str, ...], dict[str, list[Entry
     splits = split_folders(path)
     if "train" not in splits:
         raise DataError(f"ImageNet needs a folder train in {path}, with one folder a class")
-    entries = {}
+    entries, strays = {}, Strays()
     for split, folder in splits.items():
-        found = sorted(f.name for f in folder.iterdir() if f.is_dir())
+        found = [f.name for f in visible_folders(folder)]
         if len(found) not in {_ALL, len(classes)}:
             raise DataError(
                 f"{folder} holds {len(found)} class folders: expected {len(classes)} (imagenet-{name}) or {_ALL} (all)"
             )
         ids = range(_ALL) if len(found) == _ALL else sorted(classes)
         by_id = dict(zip(ids, found, strict=True))
-        entries[split] = [Entry(p, i) for i, c in enumerate(classes) for p in images_in(folder / by_id[c])]
-    return tuple(classes.values()), entries
+        entries[split] = [
+            Entry(p, i) for i, c in enumerate(classes) for p in images_in(folder / by_id[c], strays, folder)
+        ]
+    return tuple(classes.values()), {split: found for split, found in entries.items() if found}, strays.notes()

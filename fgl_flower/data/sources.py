@@ -16,8 +16,9 @@ import datasets
 import numpy as np
 
 from fgl_flower.config import RunConfig
-from fgl_flower.data import folders, imagenet, worlds
+from fgl_flower.data import folders, hub, imagenet, worlds
 from fgl_flower.data.folders import Entry, features
+from fgl_flower.data.listing import some
 from fgl_flower.errors import DataError
 
 __all__ = ["Source", "load_source"]
@@ -25,7 +26,6 @@ __all__ = ["Source", "load_source"]
 _SEED = 0  # splits are the same in every run: only the partition follows the run's seed
 _VALIDATION, _TEST = 0.1, 0.2  # shares of each class where there is no such split
 _DEFAULT_DOMAIN = "photo"
-_SPLIT_NAMES = {"validation": ("validation", "valid", "val", "dev"), "test": ("test", "testing")}
 
 
 @dataclass(frozen=True, eq=False)  # one is another's equal if it is the same object: the key of what is made of it
@@ -39,6 +39,8 @@ class Source:
         private split is what clients divide; validation and test belong to nobody.
     classes, domains : tuple of str
         Names of the labels and styles, in order.
+    notes : tuple of str
+        What a user should know of the data, a sentence each: files and rows that are left out, classes without images.
     """
 
     private: datasets.Dataset
@@ -46,6 +48,7 @@ class Source:
     test: datasets.Dataset
     classes: tuple[str, ...]
     domains: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def load_source(config: RunConfig) -> Source:
@@ -53,7 +56,8 @@ def load_source(config: RunConfig) -> Source:
 
     - `world`, `world-held-out-classes`, `world-held-out-style`: the built-in world (`fgl_flower.data.world`), and the
       same with the two classes or the style that its public split never shows.
-    - `hub:ID`: a data set of the Hugging Face hub, or a local folder that `datasets.load_dataset` opens (parquet, ...).
+    - `hub:ID`: a data set of the Hugging Face hub, or a local folder that `datasets.load_dataset` opens (parquet, ...);
+      `dataset-config` names one of several configurations.
     - `folder:PATH`: a folder an image class, inside `train`, `validation` and `test` folders or at the top.
     - `domainnet:PATH`: DomainNet (Peng et al., 2019), the ten classes of the paper, from `{domain}_{train,test}.txt`.
     - `imagenet-nette|fruit|yellow|squawk|100:PATH`: the paper's subsets of ImageNet-1k, folders `train` and `val`.
@@ -64,7 +68,8 @@ def load_source(config: RunConfig) -> Source:
         If the data is missing or not of that shape; one sentence says what was looked for and where.
     """
     signature = _signature(config.dataset) if config.prompt_every else ""
-    return _load(config.dataset, config.private_images, config.validation_images, config.test_images, signature)
+    counts = (config.private_images, config.validation_images, config.test_images)
+    return _load(config.dataset, config.dataset_config, *counts, signature)
 
 
 def _signature(name: str) -> str:
@@ -80,29 +85,30 @@ def _signature(name: str) -> str:
 
 
 @lru_cache(maxsize=4)
-def _load(name: str, private: int, validation: int, test: int, signature: str) -> Source:
+def _load(name: str, configuration: str, private: int, validation: int, test: int, signature: str) -> Source:
     kind, _, place = name.partition(":")
     if kind in worlds.KINDS and not place:
         counts = {"private": private, "validation": validation, "test": test}
-        splits = {split: worlds.load_split(kind, split, count) for split, count in counts.items()}
-        return _source(splits["private"], splits["validation"], splits["test"])
+        drawn = {split: worlds.load_split(kind, split, count) for split, count in counts.items()}
+        return _source({"train": drawn["private"], "validation": drawn["validation"], "test": drawn["test"]})
     if not place:
         raise DataError(
             f"dataset = {name!r} is unknown: use 'world', 'hub:ID', 'folder:PATH', 'domainnet:PATH' or "
             f"'imagenet-SUBSET:PATH'"
         )
     if kind == "hub":
-        return _from_hub(place)
+        splits, notes = hub.load(place, configuration, _DEFAULT_DOMAIN)
+        return _source(splits, notes)
     if kind == "folder":
-        classes, splits_found = folders.class_folders(_folder(place, name))
-        return _from_entries(splits_found, classes, (_DEFAULT_DOMAIN,))
+        classes, entries, notes = folders.class_folders(_folder(place, name))
+        return _from_entries(entries, classes, (_DEFAULT_DOMAIN,), notes)
     if kind == "domainnet":
         return _from_entries(
             folders.domainnet(_folder(place, name)), folders.DOMAINNET_CLASSES, folders.DOMAINNET_DOMAINS
         )
     if kind.startswith("imagenet-"):
-        classes, splits_found = imagenet.subset(_folder(place, name), kind.removeprefix("imagenet-"))
-        return _from_entries(splits_found, classes, (_DEFAULT_DOMAIN,))
+        classes, entries, notes = imagenet.subset(_folder(place, name), kind.removeprefix("imagenet-"))
+        return _from_entries(entries, classes, (_DEFAULT_DOMAIN,), notes)
     raise DataError(f"dataset = {name!r} is unknown: {kind!r} is no kind of data set")
 
 
@@ -113,17 +119,34 @@ def _folder(place: str, name: str) -> Path:
     return path
 
 
-def _source(private: datasets.Dataset, validation: datasets.Dataset, test: datasets.Dataset) -> Source:
-    return Source(
-        private,
-        validation,
-        test,
-        tuple(private.features["label"].names),
-        tuple(private.features["domain"].names),
-    )
+def _source(splits: dict[str, datasets.Dataset], notes: Sequence[str] = ()) -> Source:
+    private, validation, test = _complete(splits)
+    classes, domains = (tuple(private.features[column].names) for column in ("label", "domain"))
+    told = _class_notes(classes, {"training": private, "validation": validation, "test": test})
+    return Source(private, validation, test, classes, domains, (*notes, *told))
 
 
-def _from_entries(splits: dict[str, list[Entry]], classes: Sequence[str], domains: Sequence[str]) -> Source:
+def _class_notes(classes: Sequence[str], splits: dict[str, datasets.Dataset]) -> list[str]:
+    """Return a sentence for each split without images of some class, and for names that differ in case alone."""
+    notes = []
+    for split, dataset in splits.items():
+        held = set(dataset["label"])
+        if lacking := [repr(name) for i, name in enumerate(classes) if i not in held]:
+            notes.append(f"no {split} image shows {some(lacking)}")
+    by_key: dict[str, list[str]] = {}
+    for name in classes:
+        by_key.setdefault(" ".join(name.casefold().split()), []).append(repr(name))
+    notes += [
+        f"{' and '.join(names)} differ only in case or spaces, yet are different classes"
+        for names in by_key.values()
+        if len(names) > 1
+    ]
+    return notes
+
+
+def _from_entries(
+    splits: dict[str, list[Entry]], classes: Sequence[str], domains: Sequence[str], notes: Sequence[str] = ()
+) -> Source:
     columns = features(classes, domains)
     made = {
         split: datasets.Dataset.from_dict(
@@ -137,20 +160,25 @@ def _from_entries(splits: dict[str, list[Entry]], classes: Sequence[str], domain
         )
         for split, entries in splits.items()
     }
-    return _source(*_complete(made))
+    return _source(made, notes)
 
 
 def _complete(splits: dict[str, datasets.Dataset]) -> tuple[datasets.Dataset, datasets.Dataset, datasets.Dataset]:
     """Return train, validation and test, each taken from the right place where it is missing."""
     train, validation, test = (splits.get(name) for name in ("train", "validation", "test"))
-    if train is None:
-        raise DataError(f"the data set has no training split (it has {', '.join(splits) or 'none'})")
+    if train is None or not len(train):
+        raise DataError("the data set has no training images")
     if test is None and validation is not None:
         validation, test = None, validation
     if test is None:
         train, test = _hold_out(train, _TEST)
     if validation is None:
         train, validation = _hold_out(train, _VALIDATION)
+    for name, split in (("validation", validation), ("test", test)):
+        if not len(split):
+            raise DataError(
+                f"the data set has too few images to take {name} images from: at least 3 a class are needed"
+            )
     return train, validation, test
 
 
@@ -164,62 +192,3 @@ def _hold_out(dataset: datasets.Dataset, share: float) -> tuple[datasets.Dataset
         count = max(1, round(share * len(members))) if len(members) > 1 else 0
         held[rng.permutation(members)[:count]] = True
     return dataset.select(np.flatnonzero(~held)), dataset.select(np.flatnonzero(held))
-
-
-def _from_hub(place: str) -> Source:
-    try:
-        found = datasets.load_dataset(place)
-    except Exception as error:  # the library raises a dozen kinds, its own and those of the network beneath
-        reason = str(error).strip().splitlines()
-        raise DataError(
-            f"cannot load the data set {place!r}: {reason[0] if reason else type(error).__name__}"
-        ) from error
-    splits: dict[str, datasets.Dataset] = {}
-    for name, dataset in found.items():
-        role = next((role for role, names in _SPLIT_NAMES.items() if name in names), name)
-        if role in {"train", "validation", "test"}:
-            splits[role] = dataset
-    return _source(*_complete(_unify(splits, place)))
-
-
-def _unify(splits: dict[str, datasets.Dataset], place: str) -> dict[str, datasets.Dataset]:
-    """Return the splits with our four columns, whatever they are called there."""
-    if not splits:
-        raise DataError(f"the data set {place!r} has no split called train, validation or test")
-    first = next(iter(splits.values()))
-    image = next((n for n, f in first.features.items() if isinstance(f, datasets.Image)), None)
-    label = _pick(first, ("label", "labels", "fine_label", "class"))
-    if image is None or label is None:
-        raise DataError(f"the data set {place!r} needs an image and a label column; it has {first.column_names}")
-    domain, caption = _pick(first, ("domain", "style")), _pick(first, ("caption", "text"))
-    classes = _names(splits, label)
-    domains = _names(splits, domain) if domain else (_DEFAULT_DOMAIN,)
-    columns = features(classes, domains)
-    unified = {}
-    for name, dataset in splits.items():
-        count = len(dataset)
-        made = dataset.select_columns([image]).rename_column(image, "image")
-        made = made.add_column("label", _numbers(dataset, label, classes))
-        made = made.add_column("domain", _numbers(dataset, domain, domains) if domain else [0] * count)
-        made = made.add_column("caption", [str(c or "") for c in dataset[caption]] if caption else [""] * count)
-        unified[name] = made.cast(columns)
-    return unified
-
-
-def _pick(dataset: datasets.Dataset, names: Sequence[str]) -> str | None:
-    return next((n for n in names if n in dataset.column_names), None)
-
-
-def _names(splits: dict[str, datasets.Dataset], column: str) -> tuple[str, ...]:
-    feature = next(iter(splits.values())).features[column]
-    if isinstance(feature, datasets.ClassLabel):
-        return tuple(feature.names)
-    return tuple(sorted({str(value) for dataset in splits.values() for value in dataset.unique(column)}))
-
-
-def _numbers(dataset: datasets.Dataset, column: str, names: Sequence[str]) -> list[int]:
-    values = dataset[column]
-    if isinstance(dataset.features[column], datasets.ClassLabel):
-        return list(values)
-    position = {name: i for i, name in enumerate(names)}
-    return [position[str(value)] for value in values]

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from fgl_flower.data.decoding import open_image
 from fgl_flower.device import resolve_device
 from fgl_flower.errors import ModelError
 from fgl_flower.foundation.digests import digest
@@ -121,15 +122,18 @@ class Captioner:
         Parameters
         ----------
         images : sequence of PIL images or (H, W, 3) uint8 arrays
-            RGB, of any sizes.
+            Of any sizes and modes.
         batch_size : int
             Images captioned at once.
         """
         captions: list[str] = []
+        # An image unlike all that it was trained on may be captioned without end: up to the last position there is.
+        positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", MAX_NEW_TOKENS)
+        most = min(MAX_NEW_TOKENS, positions)
         for start in range(0, len(images), batch_size):
-            batch = [_rgb(image) for image in images[start : start + batch_size]]
+            batch = [open_image(image) for image in images[start : start + batch_size]]
             inputs = self._inputs(batch).to(self.device, self.model.dtype)
-            told = self.model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=MAX_NEW_TOKENS)
+            told = self.model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=most)
             if not self._bare:
                 told = told[:, inputs["input_ids"].shape[1] :]  # (N, tokens): without the question
             captions += self.processor.batch_decode(told, skip_special_tokens=True)
@@ -159,7 +163,3 @@ def _model_type(folder: Path) -> str:
     from transformers import AutoConfig
 
     return str(AutoConfig.from_pretrained(folder, local_files_only=True).model_type)
-
-
-def _rgb(image: Image.Image | np.ndarray) -> Image.Image:
-    return (Image.fromarray(image) if isinstance(image, np.ndarray) else image).convert("RGB")

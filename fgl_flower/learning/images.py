@@ -4,19 +4,19 @@ Decoding is the slowest part of training on small images, and worker processes c
 fit in memory: so a data set is decoded once into one block of bytes, and every epoch only indexes it.
 """
 
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Self
 
 import datasets
 import numpy as np
 import torch
 from PIL import Image
 
+from fgl_flower.data.decoding import pictures
 from fgl_flower.errors import DataError
 
-__all__ = ["Images", "decode", "normalise", "to_square"]
+__all__ = ["Images", "decode", "decode_rows", "normalise", "to_square"]
 
 _LEAST_VARIANCE = 0.01  # of an image without contrast, in units of (64 grey levels) squared
 
@@ -97,16 +97,8 @@ def to_square(image: Image.Image, size: int) -> Image.Image:
     return image.crop((left, top, left + size, top + size))
 
 
-def _open(record: dict[str, Any]) -> Image.Image:
-    content = record["bytes"]
-    try:
-        return Image.open(io.BytesIO(content) if content is not None else record["path"])
-    except (OSError, TypeError) as error:
-        raise DataError(f"cannot read the image {record['path'] or '(stored in the data set)'}: {error}") from None
-
-
 def decode(dataset: datasets.Dataset, size: int) -> Images:
-    """Return a data set's images as one block of bytes.
+    """Return a data set's images as one block of bytes; those that cannot be read are left out and listed.
 
     Parameters
     ----------
@@ -114,24 +106,26 @@ def decode(dataset: datasets.Dataset, size: int) -> Images:
         With columns `image` and `label`, and optionally `domain`.
     size : int
         Side of the square images, in pixels.
-
-    Raises
-    ------
-    DataError
-        If an image is missing or damaged.
     """
-    count = len(dataset)
-    if count == 0:
-        return Images.empty(size)
-    raw = dataset.cast_column("image", datasets.Image(decode=False))
-    pixels = np.empty((count, size, size, 3), dtype=np.uint8)
-    for i, record in enumerate(raw["image"]):
-        try:
-            pixels[i] = np.asarray(to_square(_open(record), size))
-        except OSError as error:  # damaged files are found out only when their pixels are asked for
-            raise DataError(f"cannot read image {i} of the data set ({record['path'] or 'stored'}): {error}") from None
-    domains = dataset["domain"] if "domain" in dataset.column_names else [-1] * count
-    return Images.from_arrays(pixels, list(dataset["label"]), list(domains))
+    return decode_rows(dataset, size)[0]
+
+
+def decode_rows(dataset: datasets.Dataset, size: int) -> tuple[Images, np.ndarray]:
+    """Return `decode`'s images and their positions in the data set, (n,) int64."""
+    pixels = np.empty((len(dataset), size, size, 3), dtype=np.uint8)
+    rows: list[int] = []
+    skipped: list[str] = []
+    for i, picture in enumerate(pictures(dataset)):
+        if isinstance(picture, DataError):
+            skipped.append(str(picture))
+        else:
+            pixels[len(rows)] = np.asarray(to_square(picture, size))
+            rows.append(i)
+    kept = np.array(rows, dtype=np.int64)
+    labels = np.asarray(dataset["label"], dtype=np.int64)[kept]
+    domains = np.asarray(dataset["domain"] if "domain" in dataset.column_names else [-1] * len(dataset))[kept]
+    images = Images.from_arrays(pixels[: len(rows)], labels.tolist(), domains.tolist())
+    return replace(images, skipped=tuple(skipped)), kept
 
 
 def normalise(pixels: torch.Tensor) -> torch.Tensor:

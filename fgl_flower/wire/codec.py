@@ -18,7 +18,7 @@ compared with the federation's own lists, and what does not fit comes back as a 
 
 import json
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal
 
 from flwr.app import ConfigRecord, RecordDict
@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, Validat
 
 from fgl_flower.wire.limits import Kind, Limits
 from fgl_flower.wire.payload import SCHEMA_VERSION, Prompt, PromptPayload, Rejection, Unchanged, token_of
-from fgl_flower.wire.unicode_checks import fault, scripts_of
+from fgl_flower.wire.unicode_checks import fault, odd_names, scripts_of
 from fgl_flower.wire.vectors import Vectors, from_learned_embeds, split_block, to_learned_embeds
 
 RECORD_KEY = "payload"
@@ -227,17 +227,20 @@ def _fault(columns: _Columns, limits: Limits, classes: frozenset[str], domains: 
         return "a label points to no class"
     if any(i >= len(columns.domain_names) for i in columns.domains):
         return "a domain points to no domain name"
-    return _texts_fault(columns.texts, limits, scripts_of((*classes, *domains)))
+    return texts_fault(columns.texts, limits, (*classes, *domains))
 
 
-def _texts_fault(texts: Collection[str], limits: Limits, scripts: Collection[str]) -> str:
+def texts_fault(texts: Iterable[str], limits: Limits, names: Collection[str]) -> str:
+    """Return the first thing that is wrong with prompts of a federation with these class and style names, or ""."""
+    scripts = scripts_of(names)
+    odd = odd_names(names, scripts)
     tokens = 0
     for text in texts:
         if len(text) > limits.characters:
             return f"a prompt has {len(text)} characters, the limit is {limits.characters}"
         if not text.strip():
             return "a prompt is empty"
-        if reason := fault(text, scripts):
+        if reason := fault(text, scripts, odd):
             return f"a prompt holds {reason}: {_quote(text)}"
         count = limits.count_tokens(text)
         if count > limits.prompt_tokens:

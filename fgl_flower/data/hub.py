@@ -1,0 +1,221 @@
+"""Data sets of the Hugging Face hub, and local folders that `datasets.load_dataset` opens, with our four columns.
+
+The image column is the one of type Image, or a column `image` or `img` of bytes; the label column is called label,
+labels, fine_label or class, or it is the only one of type ClassLabel. Labels are ClassLabel, whole numbers or strings.
+Rows whose label is missing (null, negative, empty) are left out with a count; a split in which every label is missing
+is a hidden one, as the test split of many a benchmark, and is ignored. -1 is never a class.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import datasets
+import numpy as np
+
+from fgl_flower.data.folders import features
+from fgl_flower.data.listing import SPLIT_NAMES, some
+from fgl_flower.errors import DataError, reason
+
+__all__ = ["load"]
+
+_IMAGE_NAMES = ("image", "img")
+_LABEL_NAMES = ("label", "labels", "fine_label", "class")
+_MISSING = -1
+
+_INSTEAD = "it is ignored, other images are held out in its place"
+
+Splits = dict[str, datasets.Dataset]
+
+
+def load(place: str, configuration: str, default_domain: str) -> tuple[Splits, tuple[str, ...]]:
+    """Return the splits {"train", ...} with the columns of `features`, and notes on what is left out.
+
+    Parameters
+    ----------
+    place : str
+        Hub id or local folder.
+    configuration : str
+        One of the data set's configurations; empty: its only one, or its default.
+    default_domain : str
+        The style of every image where there is no style column.
+
+    Raises
+    ------
+    DataError
+        If it cannot be loaded or is not of that shape; one sentence.
+    """
+    found = _opened(place, configuration)
+    splits, notes = _roles(found, place)
+    first = splits.get("train", next(iter(splits.values())))
+    image = _image_column(first, place)
+    label = _label_column(first, place)
+    domain, caption = _named(first, ("domain", "style")), _named(first, ("caption", "text"))
+    classes, labels = _numbered(splits, label, place)
+    domains, styles = _numbered(splits, domain, place) if domain else ((default_domain,), None)
+    columns = features(classes, domains)
+    unified: Splits = {}
+    for name, dataset in splits.items():
+        count = len(dataset)
+        made = dataset.select_columns([image])
+        made = made if image == "image" else made.rename_column(image, "image")
+        made = made.add_column("label", labels[name])
+        made = made.add_column("domain", styles[name] if styles else [0] * count)
+        told = [str(c or "") for c in dataset[caption]] if caption else [""] * count
+        made = _cast(made.add_column("caption", told), columns, place)
+        known = np.flatnonzero(labels[name] != _MISSING)
+        if not count:
+            notes.append(f"the {name} split is empty: {_INSTEAD}")
+        elif not len(known):
+            notes.append(f"the {name} split has no labels (all {count:,} are missing or negative): {_INSTEAD}")
+        else:
+            if missing := count - len(known):
+                notes.append(f"{missing:,} of {count:,} {name} images have no label and are left out")
+            unified[name] = made.select(known) if missing else made
+    if "train" not in unified:
+        why = "no label in its training split" if len(first) else "an empty training split"
+        raise DataError(f"the data set {place!r} has {why}: there is nothing to train on")
+    return unified, tuple(notes)
+
+
+def _opened(place: str, configuration: str) -> Mapping[str, datasets.Dataset]:
+    try:
+        found = datasets.load_dataset(place, configuration or None)
+    except Exception as error:  # the library raises a dozen kinds, its own and those of the network beneath
+        known = _configurations(place)
+        if known and configuration and configuration not in known:
+            raise DataError(
+                f"dataset-config = {configuration!r}: the data set {place!r} has no such configuration; it has "
+                f"{', '.join(known)}"
+            ) from error
+        if len(known) > 1 and not configuration:
+            raise DataError(
+                f"the data set {place!r} has several configurations, set dataset-config to one of them: "
+                f"{', '.join(known)}"
+            ) from error
+        causes = [str(part).strip().splitlines() for part in (error, error.__cause__ or "")]
+        told = "; ".join(dict.fromkeys(line for lines in causes for line in (*lines[:1], *lines[-1:])))
+        raise DataError(f"cannot load the data set {place!r}: {told or type(error).__name__}") from error
+    return found
+
+
+def _configurations(place: str) -> list[str]:
+    try:
+        return list(datasets.get_dataset_config_names(place))
+    except Exception:  # as above; the first error is the one to tell
+        return []
+
+
+def _roles(found: Mapping[str, datasets.Dataset], place: str) -> tuple[Splits, list[str]]:
+    """Return the splits by role, and a note on those that have none."""
+    splits: Splits = {}
+    for role, names in SPLIT_NAMES.items():
+        by_name = {name.casefold(): dataset for name, dataset in found.items()}
+        name = next((name for name in names if name in by_name), None)
+        if name is not None:
+            splits[role] = by_name[name]
+    if "train" not in splits:
+        raise DataError(f"the data set {place!r} has no training split (its splits: {', '.join(found) or 'none'})")
+    used = {id(dataset) for dataset in splits.values()}
+    beside = [name for name, dataset in found.items() if id(dataset) not in used]
+    return splits, [f"splits that are not used: {some(beside)}"] if beside else []
+
+
+def _named(dataset: datasets.Dataset, names: Sequence[str]) -> str | None:
+    return next((name for name in names if name in dataset.column_names), None)
+
+
+def _image_column(dataset: datasets.Dataset, place: str) -> str:
+    images = [name for name, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
+    if named := [name for name in _IMAGE_NAMES if name in images]:
+        return named[0]
+    if len(images) == 1:
+        return images[0]
+    if images:
+        raise DataError(
+            f"the data set {place!r} has several image columns ({', '.join(images)}) and none called image: "
+            "rename the one to use"
+        )
+    name = _named(dataset, _IMAGE_NAMES)
+    if name is None:
+        raise DataError(f"the data set {place!r} has no image column; its columns are {dataset.column_names}")
+    feature = dataset.features[name]
+    if _kind(feature) in {"binary", "large_binary"} or (
+        isinstance(feature, dict) and set(feature) == {"bytes", "path"}
+    ):
+        return name
+    raise DataError(f"column {name!r} of the data set {place!r} holds {_kind(feature)}, not images: {_CAST}")
+
+
+_CAST = "write the data set with the column cast to datasets.Image()"
+
+
+def _kind(feature: Any) -> str:
+    if isinstance(feature, datasets.Value):
+        return {"string": "text", "large_string": "text"}.get(feature.dtype, feature.dtype)
+    return type(feature).__name__
+
+
+def _label_column(dataset: datasets.Dataset, place: str) -> str:
+    name = _named(dataset, _LABEL_NAMES)
+    named = [name for name, feature in dataset.features.items() if isinstance(feature, datasets.ClassLabel)]
+    if name is None and len(named) == 1:
+        name = named[0]
+    if name is None:
+        raise DataError(f"the data set {place!r} needs a column called label; its columns are {dataset.column_names}")
+    return name
+
+
+def _cast(dataset: datasets.Dataset, columns: datasets.Features, place: str) -> datasets.Dataset:
+    try:
+        return dataset.cast(columns)
+    except Exception as error:  # Arrow's and the library's own kinds
+        raise DataError(f"the data set {place!r} is not of the shape that is needed: {reason(error)}") from error
+
+
+def _numbered(splits: Splits, column: str, place: str) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Return the names in a column, in order, and the position of each row's name, (n,) int64; -1 where it is missing.
+
+    Whole numbers are sorted as numbers, also where they are written as strings: "2" comes before "10".
+    """
+    feature = splits["train"].features[column]
+    for name, dataset in splits.items():
+        if dataset.features.get(column) != feature:
+            raise DataError(
+                f"column {column!r} of the data set {place!r} differs in type between the splits train and {name}"
+            )
+    if isinstance(feature, datasets.ClassLabel):
+        names, count = tuple(feature.names), len(feature.names)
+        return names, {
+            split: np.array([v if v is not None and 0 <= v < count else _MISSING for v in dataset[column]], np.int64)
+            for split, dataset in splits.items()
+        }
+    text = _reader(feature, column, place)
+    rows = {split: [text(value) for value in dataset[column]] for split, dataset in splits.items()}
+    values = {value for read in rows.values() for value in read if value}
+    names = tuple(sorted(values, key=int) if all(v.isdecimal() and v.isascii() for v in values) else sorted(values))
+    position = {name: i for i, name in enumerate(names)} | {"": _MISSING}
+    return names, {split: np.array([position[value] for value in read], np.int64) for split, read in rows.items()}
+
+
+def _reader(feature: Any, column: str, place: str) -> Callable[[Any], str]:
+    """Return a function from a value of this type to its name, "" where it is missing."""
+    kind = feature.dtype if isinstance(feature, datasets.Value) else ""
+    if kind == "bool":
+        return lambda value: "" if value is None else str(value)
+    if kind.startswith(("int", "uint")):
+        return lambda value: "" if value is None or value < 0 else str(value)
+    if kind.startswith("float"):  # whole numbers become these where some are missing
+
+        def whole(value: float | None) -> str:
+            if value is None or np.isnan(value) or value < 0:
+                return ""
+            if value != int(value):
+                raise DataError(f"column {column!r} of the data set {place!r} holds {value:g}, which is no class")
+            return str(int(value))
+
+        return whole
+    if kind in {"string", "large_string"}:
+        return lambda value: "" if value is None or not value.strip() or value.strip() == "-1" else value
+    if isinstance(feature, datasets.List | list):
+        raise DataError(f"column {column!r} of the data set {place!r} holds several labels an image: one is needed")
+    raise DataError(f"column {column!r} of the data set {place!r} holds {_kind(feature)}: names or numbers are needed")

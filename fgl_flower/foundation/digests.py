@@ -22,17 +22,14 @@ def digest(folders: tuple[Path, ...]) -> str:
     These are all files but fgl.json (whose settings are part of an image's key), prose, pictures, caches and names that
     begin with a dot. Files are read once a process; a folder in which a file changes is read again.
     """
-    found = [
-        (folder, path) for folder in folders for path in sorted(p for p in folder.rglob("*") if _counts(p, folder))
-    ]
-    changes = [(path, path.stat()) for _, path in found]
-    state = tuple(
-        (str(f), str(p), s.st_size, s.st_mtime_ns, s.st_ctime_ns) for (f, p), (_, s) in zip(found, changes, strict=True)
-    )
+    found = [(folder, path) for folder in folders for path in sorted(folder.rglob("*")) if _counts(path, folder)]
+    stats = [path.stat() for _, path in found]
+    rows = zip(found, stats, strict=True)
+    state = tuple((str(f), str(p), s.st_size, s.st_mtime_ns, s.st_ctime_ns) for (f, p), s in rows)
     if state not in _KNOWN:
         began = time.time()
         value = _hash(found)
-        if any(began - s.st_ctime < _SETTLED_SECONDS for _, s in changes):
+        if any(began - s.st_ctime < _SETTLED_SECONDS for s in stats):
             return value
         _KNOWN[state] = value
     return _KNOWN[state]

@@ -10,7 +10,7 @@ import numpy as np
 from flwr.app import Context
 from flwr.supercore import log
 
-from fgl_flower.config import RunConfig
+from fgl_flower.config import DataConfig, RunConfig
 from fgl_flower.data.decoding import readable
 from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import Source, load_source
@@ -74,24 +74,10 @@ class Client:
         return _shares(self.source, self.division)
 
     @property
-    def division(self) -> RunConfig:
-        """The configuration with all that does not touch the data set back to its default: a key of caches."""
-        kept = {name: getattr(self.config, name) for name in _DATA_KEYS}
-        return RunConfig(**kept)
+    def division(self) -> DataConfig:
+        """What decides which images are this client's: a key of caches."""
+        return self.config.part(DataConfig)
 
-
-_DATA_KEYS = (
-    "dataset",
-    "dataset_config",
-    "image_size",
-    "private_images",
-    "validation_images",
-    "test_images",
-    "clients",
-    "partition",
-    "beta",
-    "seed",
-)
 
 _NAMED = 100  # files that the log names
 
@@ -99,7 +85,7 @@ _NAMED = 100  # files that the log names
 class _Shares:
     """The division of a data set and what has been read of it."""
 
-    def __init__(self, source: Source, config: RunConfig) -> None:
+    def __init__(self, source: Source, config: DataConfig) -> None:
         self.partition = partition(source.private, config)
         self.size = config.image_size
         self._images: dict[int, Images] = {}
@@ -135,5 +121,5 @@ class _Shares:
 
 
 @lru_cache(maxsize=1)  # rounds reuse a division; the next run's division lets go of this one's images
-def _shares(source: Source, config: RunConfig) -> _Shares:
+def _shares(source: Source, config: DataConfig) -> _Shares:
     return _Shares(source, config)

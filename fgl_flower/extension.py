@@ -45,13 +45,16 @@ class ExtensionPoint:
         From an object to what it lacks, "" if nothing.
     others : str
         What else the key takes, e.g. "a hub id or path"; empty: nothing. Such values are not checked here.
+    shown : str
+        The choices as people read them, where the built-in names do not say it.
     """
 
-    def __init__(self, key: str, builtins: Mapping[str, str], check: Check, others: str = "") -> None:
+    def __init__(self, key: str, builtins: Mapping[str, str], check: Check, others: str = "", shown: str = "") -> None:
         self.key = key
         self.builtins = dict(builtins)
         self.check = check
         self.others = others
+        self.shown = shown
 
     def refers(self, value: str) -> bool:
         """Return whether a value is a ``module:object`` of the user's own and not, say, ``folder:PATH``."""
@@ -88,7 +91,8 @@ class ExtensionPoint:
     @property
     def choices(self) -> str:
         """Return what may be chosen, as people read it."""
-        return f"{', '.join([*self.builtins, *filter(None, [self.others])])} or module:object"
+        shown = self.shown or ", ".join([*self.builtins, *filter(None, [self.others])])
+        return f"{shown} or module:object"
 
     def validate(self, value: str) -> str:
         """Return a valid value; raise `ValueError` with a sentence about any other."""

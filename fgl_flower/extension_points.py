@@ -104,18 +104,21 @@ BUDGET_RULE = ExtensionPoint(
     },
     called_with("offers", "held"),
 )
+_IMAGENET = ("nette", "fruit", "yellow", "squawk", "100")
 DATASET = ExtensionPoint(
     "dataset",
     {
-        "world": "fgl_flower.data.worlds:load",
-        "world-held-out-classes": "fgl_flower.data.worlds:load",
-        "world-held-out-style": "fgl_flower.data.worlds:load",
-        "hub": "fgl_flower.data.hub:load",
+        "world": "fgl_flower.data.sources:world",
+        "world-held-out-classes": "fgl_flower.data.sources:world",
+        "world-held-out-style": "fgl_flower.data.sources:world",
+        "hub": "fgl_flower.data.sources:from_hub",
         "folder": "fgl_flower.data.sources:folder",
         "domainnet": "fgl_flower.data.sources:domainnet",
+        **{f"imagenet-{name}": "fgl_flower.data.sources:imagenet_subset" for name in _IMAGENET},
     },
     called_with("config"),
-    others="hub:ID, folder:PATH, domainnet:PATH, imagenet-SUBSET:PATH",
+    others="places",
+    shown=f"world, hub:ID, folder:PATH, domainnet:PATH, imagenet-{'|'.join(_IMAGENET)}:PATH",
 )
 GENERATOR = ExtensionPoint(
     "generator",

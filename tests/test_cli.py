@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments import runner
-from experiments.cli.app import app as cli
+from experiments.cli import app as cli
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import RunError
 from fgl_flower.records.reading import read_run

@@ -217,7 +217,7 @@ def test_imagenet_subsets_have_as_many_classes_as_the_paper() -> None:
     ("dataset", "says"),
     [
         ("wolrd", "unknown"),
-        ("world:here", "no kind"),
+        ("world:here", "did you mean .world."),
         ("folder:", "unknown"),
         ("folder:/no/such/folder", "no folder"),
         ("hub:/no/such/folder", "cannot load"),

@@ -27,8 +27,20 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "name",
-    "unet/diffusion_pytorch_model.bin model.pt model.ckpt unet/model.onnx flax_model.msgpack tf.h5 spiece.model "
-    "tokenizer/bpe.vocab merges.TXT pipeline.py weights.gguf unet/weights".split(),
+    [
+        "unet/diffusion_pytorch_model.bin",
+        "model.pt",
+        "model.ckpt",
+        "unet/model.onnx",
+        "flax_model.msgpack",
+        "tf.h5",
+        "spiece.model",
+        "tokenizer/bpe.vocab",
+        "merges.TXT",
+        "pipeline.py",
+        "weights.gguf",
+        "unet/weights",
+    ],
 )
 def test_every_file_that_may_decide_counts(name: str, folder: Path) -> None:
     bare = digest((folder,))
@@ -42,8 +54,17 @@ def test_every_file_that_may_decide_counts(name: str, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    "README.md readme LICENSE sample.png fgl.json .gitattributes .cache/huggingface/model.lock "
-    "__pycache__/pipeline.cpython-311.pyc unet/model.safetensors.incomplete".split(),
+    [
+        "README.md",
+        "readme",
+        "LICENSE",
+        "sample.png",
+        "fgl.json",
+        ".gitattributes",
+        ".cache/huggingface/model.lock",
+        "__pycache__/pipeline.cpython-311.pyc",
+        "unet/model.safetensors.incomplete",
+    ],
 )
 def test_what_decides_nothing_does_not_count(name: str, folder: Path) -> None:
     bare = digest((folder,))

@@ -35,7 +35,7 @@ def config(folder: Path, **values: object) -> RunConfig:
 
 def test_a_finished_run_reads_back_as_it_was_written(tmp_path: Path) -> None:
     asked = config(tmp_path, **{"beta": 0.01, "negative-prompt": 'quotes " and \\ and ünï\x7f'})
-    with RunFolder.create(asked, command="fgl run x.toml", engine="inline") as folder:
+    with RunFolder.create(asked, command="fgl run x.toml") as folder:
         folder.log({"event": "round", "round": 1, "loss": np.float32(0.5), "counts": torch.tensor([1, 2])})
         folder.save_partition(np.array([[3, 0], [1, 2]]), ["star", "ring"])
         folder.save_confusion(np.array([[5, 1], [0, 6]]), ["star", "ring"])
@@ -47,7 +47,7 @@ def test_a_finished_run_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert run.config == asked
     assert (run.state, run.command, run.name) == ("finished", "fgl run x.toml", "one")
     assert run.result is not None
-    assert (run.result.accuracy, run.result.partition, run.result.engine) == (0.25, "dirichlet-0.01", "inline")
+    assert (run.result.accuracy, run.result.partition) == (0.25, "dirichlet-0.01")
     assert run.events[0]["counts"] == [1, 2]
     assert run.events[0]["time"] >= 0
     assert run.partition == {"clients": 2, "classes": ["star", "ring"], "counts": [[3, 0], [1, 2]]}

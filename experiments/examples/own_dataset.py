@@ -13,12 +13,12 @@ from sklearn.model_selection import train_test_split
 
 from experiments import run
 from fgl_flower import Result, RunConfig, Source, source_of
-from fgl_flower.config import DataConfig
+from fgl_flower.config import SourceConfig
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
-def digits(config: DataConfig) -> Source:
+def digits(config: SourceConfig) -> Source:
     """Return 1,797 images of 8x8 pixels: the private split for the clients, validation and test for the server."""
     raw, labels = load_digits(return_X_y=True)
     grey = (raw.reshape(-1, 8, 8) / 16 * 255).astype(np.uint8).repeat(4, axis=1).repeat(4, axis=2)  # (N, 32, 32)

@@ -1,6 +1,6 @@
 """The configuration of a run: one flat TOML file, in code made of parts."""
 
-from fgl_flower.config.data import DataConfig
+from fgl_flower.config.data import DataConfig, SourceConfig
 from fgl_flower.config.describe import describe_keys
 from fgl_flower.config.federation import FederationConfig
 from fgl_flower.config.learner import LearnerConfig
@@ -19,6 +19,7 @@ __all__ = [
     "PlacesConfig",
     "PromptConfig",
     "RunConfig",
+    "SourceConfig",
     "SynthesisConfig",
     "describe_keys",
 ]

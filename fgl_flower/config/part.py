@@ -2,11 +2,13 @@
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = ["Part", "Seeded", "kebab"]
+
+P = TypeVar("P", bound="Part")
 
 
 def kebab(name: str) -> str:
@@ -24,6 +26,10 @@ class Part(BaseModel):
         """Return 32 hexadecimal digits that two parts share exactly if all their keys are equal."""
         text = json.dumps(self.model_dump(by_alias=True), sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def part(self, kind: type[P]) -> P:
+        """Return a part of these keys alone, for instance as the key of a cache."""
+        return kind(**{name: getattr(self, name) for name in kind.model_fields})
 
     @model_validator(mode="before")
     @classmethod

@@ -8,7 +8,7 @@ sentence; unknown keys, wrong types and contradictions are refused before anythi
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 
@@ -16,7 +16,7 @@ from fgl_flower.config.data import DataConfig
 from fgl_flower.config.federation import FederationConfig
 from fgl_flower.config.learner import LearnerConfig
 from fgl_flower.config.machine import MachineConfig
-from fgl_flower.config.part import Part, kebab
+from fgl_flower.config.part import kebab
 from fgl_flower.config.places import PlacesConfig
 from fgl_flower.config.prompts import PromptConfig
 from fgl_flower.config.synthesis import SynthesisConfig
@@ -26,8 +26,6 @@ from fgl_flower.extension_points import METHOD, has_server_optimiser, is_strateg
 __all__ = ["METHODS_WITHOUT_CLIENTS", "RunConfig"]
 
 METHODS_WITHOUT_CLIENTS = frozenset({"centralised"})
-
-P = TypeVar("P", bound=Part)
 
 
 class RunConfig(  # later bases come first in the file
@@ -121,10 +119,6 @@ class RunConfig(  # later bases come first in the file
     def draws(self) -> bool:
         """Whether the method draws images, as far as the configuration can tell: a user's own may."""
         return self.method in {"fgl", "mixed"} or (METHOD.refers(self.method) and not is_strategy(self.method))
-
-    def part(self, kind: type[P]) -> P:
-        """Return one part of the configuration alone, for instance as the key of a cache."""
-        return kind(**{name: getattr(self, name) for name in kind.model_fields})
 
     def to_flat(self) -> dict[str, str | int | float | bool]:
         """Return the kebab-case keys and scalar values, as Flower's run config and TOML want them."""

@@ -7,21 +7,23 @@ never from the test images; where no test split is given, the validation split i
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import datasets
 import numpy as np
+from PIL import Image
 
-from fgl_flower.config import RunConfig
+from fgl_flower.config import SourceConfig
 from fgl_flower.data import folders, hub, imagenet, worlds
 from fgl_flower.data.folders import Entry, features
 from fgl_flower.data.listing import some
 from fgl_flower.errors import DataError
+from fgl_flower.extension_points import DATASET
 
-__all__ = ["Source", "load_source"]
+__all__ = ["Source", "load_source", "source_of"]
 
 _SEED = 0  # splits are the same in every run: only the partition follows the run's seed
 _VALIDATION, _TEST = 0.1, 0.2  # shares of each class where there is no such split
@@ -51,8 +53,8 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def load_source(config: RunConfig) -> Source:
-    """Return the data that `dataset` names; loaded once a process, with `prompt-every` again once its folder changed.
+def load_source(config: SourceConfig) -> Source:
+    """Return the data that `dataset` names; loaded once a process, and again once the files of its folder changed.
 
     - `world`, `world-held-out-classes`, `world-held-out-style`: the built-in world (`fgl_flower.data.world`), and the
       same with the two classes or the style that its public split never shows.
@@ -61,15 +63,65 @@ def load_source(config: RunConfig) -> Source:
     - `folder:PATH`: a folder an image class, inside `train`, `validation` and `test` folders or at the top.
     - `domainnet:PATH`: DomainNet (Peng et al., 2019), the ten classes of the paper, from `{domain}_{train,test}.txt`.
     - `imagenet-nette|fruit|yellow|squawk|100:PATH`: the paper's subsets of ImageNet-1k, folders `train` and `val`.
+    - `module:object`: a function of your own from the configuration to a `Source`.
+
+    Parameters
+    ----------
+    config : SourceConfig
+        With `prompt_every` (of a `RunConfig`) files are looked at again: clients may have got new ones.
 
     Raises
     ------
     DataError
         If the data is missing or not of that shape; one sentence says what was looked for and where.
     """
-    signature = _signature(config.dataset) if config.prompt_every else ""
-    counts = (config.private_images, config.validation_images, config.test_images)
-    return _load(config.dataset, config.dataset_config, *counts, signature)
+    signature = _signature(config.dataset) if getattr(config, "prompt_every", 0) else ""
+    return _load(config.part(SourceConfig), signature)
+
+
+def source_of(
+    splits: Mapping[str, tuple[np.ndarray, Sequence[int]]], classes: Sequence[str], notes: Sequence[str] = ()
+) -> Source:
+    """Return a source of images in memory.
+
+    Parameters
+    ----------
+    splits : mapping of str to (numpy.ndarray, sequence of int)
+        "train" (the private split), "validation", "test": (N, H, W, 3) uint8 pixels and N labels. Without validation or
+        test they are taken from the training images.
+    classes : sequence of str
+        Names of the labels.
+    notes : sequence of str
+        See `Source`.
+    """
+    columns = features(classes, (_DEFAULT_DOMAIN,))
+    made = {
+        split: datasets.Dataset.from_dict(
+            {
+                "image": [Image.fromarray(one) for one in pixels],
+                "label": [int(label) for label in labels],
+                "domain": [0] * len(pixels),
+                "caption": [""] * len(pixels),
+            },
+            features=columns,
+        )
+        for split, (pixels, labels) in splits.items()
+    }
+    return _source(made, notes)
+
+
+@lru_cache(maxsize=4)
+def _load(config: SourceConfig, signature: str) -> Source:
+    name, (kind, _, place) = config.dataset, config.dataset.partition(":")
+    if DATASET.refers(name):
+        source = DATASET.load(name)(config)
+        if not isinstance(source, Source):
+            raise DataError(f"dataset = {name!r} returned a {type(source).__name__}, not a {Source.__qualname__}")
+        return source
+    if kind not in DATASET.builtins or bool(place) != (kind not in worlds.KINDS):
+        raise DataError(f"dataset = {name!r} is {DATASET.complaint(name)}")
+    found: Source = DATASET.load(kind)(config)
+    return found
 
 
 def _signature(name: str) -> str:
@@ -84,38 +136,43 @@ def _signature(name: str) -> str:
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=4)
-def _load(name: str, configuration: str, private: int, validation: int, test: int, signature: str) -> Source:
-    kind, _, place = name.partition(":")
-    if kind in worlds.KINDS and not place:
-        counts = {"private": private, "validation": validation, "test": test}
-        drawn = {split: worlds.load_split(kind, split, count) for split, count in counts.items()}
-        return _source({"train": drawn["private"], "validation": drawn["validation"], "test": drawn["test"]})
-    if not place:
-        raise DataError(
-            f"dataset = {name!r} is unknown: use 'world', 'hub:ID', 'folder:PATH', 'domainnet:PATH' or "
-            f"'imagenet-SUBSET:PATH'"
-        )
-    if kind == "hub":
-        splits, notes = hub.load(place, configuration, _DEFAULT_DOMAIN)
-        return _source(splits, notes)
-    if kind == "folder":
-        classes, entries, notes = folders.class_folders(_folder(place, name))
-        return _from_entries(entries, classes, (_DEFAULT_DOMAIN,), notes)
-    if kind == "domainnet":
-        return _from_entries(
-            folders.domainnet(_folder(place, name)), folders.DOMAINNET_CLASSES, folders.DOMAINNET_DOMAINS
-        )
-    if kind.startswith("imagenet-"):
-        classes, entries, notes = imagenet.subset(_folder(place, name), kind.removeprefix("imagenet-"))
-        return _from_entries(entries, classes, (_DEFAULT_DOMAIN,), notes)
-    raise DataError(f"dataset = {name!r} is unknown: {kind!r} is no kind of data set")
+def world(config: SourceConfig) -> Source:
+    """Return the built-in world, or the same with what its public split never shows."""
+    counts = {"private": config.private_images, "validation": config.validation_images, "test": config.test_images}
+    drawn = {split: worlds.load_split(config.dataset, split, count) for split, count in counts.items()}
+    return _source({"train": drawn["private"], "validation": drawn["validation"], "test": drawn["test"]})
 
 
-def _folder(place: str, name: str) -> Path:
+def from_hub(config: SourceConfig) -> Source:
+    """Return a data set of the Hugging Face hub."""
+    splits, notes = hub.load(config.dataset.partition(":")[2], config.dataset_config, _DEFAULT_DOMAIN)
+    return _source(splits, notes)
+
+
+def folder(config: SourceConfig) -> Source:
+    """Return images in folders of their classes."""
+    classes, entries, notes = folders.class_folders(_folder(config))
+    return _from_entries(entries, classes, (_DEFAULT_DOMAIN,), notes)
+
+
+def domainnet(config: SourceConfig) -> Source:
+    """Return the ten classes of DomainNet that the paper uses."""
+    entries = folders.domainnet(_folder(config))
+    return _from_entries(entries, folders.DOMAINNET_CLASSES, folders.DOMAINNET_DOMAINS)
+
+
+def imagenet_subset(config: SourceConfig) -> Source:
+    """Return one of the paper's subsets of ImageNet-1k."""
+    name = config.dataset.partition(":")[0].removeprefix("imagenet-")
+    classes, entries, notes = imagenet.subset(_folder(config), name)
+    return _from_entries(entries, classes, (_DEFAULT_DOMAIN,), notes)
+
+
+def _folder(config: SourceConfig) -> Path:
+    place = config.dataset.partition(":")[2]
     path = Path(place).expanduser()
     if not path.is_dir():
-        raise DataError(f"dataset = {name!r}: there is no folder {place}")
+        raise DataError(f"dataset = {config.dataset!r}: there is no folder {place}")
     return path
 
 

@@ -11,6 +11,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from fgl_flower.extension_points import DATASET
+
 _DRAWING = ("fgl_flower.data.shapes", "fgl_flower.data.world")
 
 
@@ -20,9 +22,12 @@ def data_fingerprint(dataset: str) -> str:
     - "files:HASH" for a folder: its resolved path and the names, sizes and times of its files;
     - "world:HASH" for the built-in world: the code that draws it (its sizes are keys of their own);
     - "hub:ID@COMMIT" for a data set of the hub; the commit is empty where the hub's cache does not know it;
+    - "code:HASH" for ``module:object``: the source of the module;
     - "" for a data set that is not there.
     """
     kind, _, place = dataset.partition(":")
+    if DATASET.refers(dataset):
+        return _source(kind)
     if not place:
         return _drawing()
     folder = Path(os.path.expanduser(place))
@@ -69,6 +74,16 @@ def _drawing() -> str:
         assert spec.origin is not None
         digest.update(Path(spec.origin).read_bytes())
     return f"world:{digest.hexdigest()[:32]}"
+
+
+def _source(module: str) -> str:
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        return ""
+    return f"code:{hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:32]}"
 
 
 def _commit(name: str) -> str:

@@ -9,7 +9,8 @@ import datasets
 from clients.data import Client
 from clients.scrubber import scrub
 from fgl_flower.data.decoding import open_image
-from fgl_flower.foundation.captioner import Captioner
+from fgl_flower.foundation.captioner import load_captioner
+from fgl_flower.foundation.own import OwnCaptioner
 
 _CAPTIONS: dict[tuple[Any, ...], tuple[str, ...]] = {}
 _REMEMBERED = 4096  # clients: a simulation has many in one process
@@ -35,5 +36,5 @@ def captions(client: Client, dataset: datasets.Dataset) -> Sequence[str]:
 
 
 @lru_cache(maxsize=1)
-def _captioner(model_id: str, revision: str, device: str) -> Captioner:
-    return Captioner.load(model_id, revision, device)
+def _captioner(model_id: str, revision: str, device: str) -> OwnCaptioner:
+    return load_captioner(model_id, revision, device)

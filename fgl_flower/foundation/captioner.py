@@ -17,8 +17,10 @@ from PIL import Image
 from fgl_flower.data.decoding import open_image
 from fgl_flower.device import resolve_device
 from fgl_flower.errors import ModelError
+from fgl_flower.extension_points import CAPTIONER
 from fgl_flower.foundation.digests import digest
 from fgl_flower.foundation.miniature import weights_dir
+from fgl_flower.foundation.own import OwnCaptioner, instance
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
@@ -65,14 +67,42 @@ def captioner_folder(model_id: str, revision: str = "", *, download: bool = True
     raise ModelError(f"the captioner {model_id!r} is not cached")
 
 
+def check_captioner(model_id: str, revision: str = "") -> None:
+    """Make sure that a captioner is there; one of the hub that is not cached is downloaded.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model.
+    """
+    if not CAPTIONER.refers(model_id):
+        captioner_folder(model_id, revision)
+
+
 def captioner_revision(model_id: str, revision: str = "") -> str:
     """Return the commit of a captioner of the hub, or a hash of a folder's files; empty if this machine has none."""
+    if CAPTIONER.refers(model_id):
+        return str(instance(CAPTIONER, model_id).revision)
     try:
         folder = captioner_folder(model_id, revision, download=False)
     except ModelError:
         return ""  # clients have it, this server need not
     local = model_id == "miniature" or Path(model_id).expanduser().is_dir()
     return digest((folder,)) if local else folder.name
+
+
+def load_captioner(model_id: str, revision: str = "", device: str = "auto") -> OwnCaptioner:
+    """Return what describes images: a `Captioner`, or an object of the user's own.
+
+    Raises
+    ------
+    ModelError
+        If the checkpoint is missing or no image-to-text model.
+    """
+    if CAPTIONER.refers(model_id):
+        own: OwnCaptioner = instance(CAPTIONER, model_id)
+        return own
+    return Captioner.load(model_id, revision, device)
 
 
 class Captioner:

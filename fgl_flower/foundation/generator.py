@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fgl_flower.device import resolve_device, resolve_precision
 from fgl_flower.errors import ModelError
+from fgl_flower.extension_points import GENERATOR
 from fgl_flower.foundation.digests import digest
 from fgl_flower.foundation.miniature import NAMES, weights_dir
+from fgl_flower.foundation.own import NoScheduler, OwnGenerator, OwnPipeline, instance
 
 if TYPE_CHECKING:
     import torch
@@ -74,6 +76,8 @@ def inspect(model_id: str, revision: str = "") -> GeneratorCard:
     ModelError
         If there is no such model or it is not a diffusers pipeline.
     """
+    if GENERATOR.refers(model_id):
+        return _own_card(model_id)
     local = model_id in NAMES or Path(model_id).expanduser().is_dir()
     if local:
         folder = weights_dir(model_id) if model_id in NAMES else Path(model_id).expanduser().resolve()
@@ -99,6 +103,12 @@ def inspect(model_id: str, revision: str = "") -> GeneratorCard:
         folder=folder,
         base=base,
     )
+
+
+def _own_card(reference: str) -> GeneratorCard:
+    own: OwnGenerator = instance(GENERATOR, reference)
+    kinds = OwnPipeline.__name__, NoScheduler.__name__
+    return GeneratorCard(reference, str(own.revision), *kinds, 1, 1.0, int(own.size), Path())
 
 
 def check_generator(model_id: str, revision: str = "") -> None:
@@ -154,6 +164,8 @@ class Generator:
         card = inspect(model_id, revision)
         target = resolve_device(device)
         precision = resolve_precision(precision, target)
+        if GENERATOR.refers(model_id):
+            return cls(card, OwnPipeline(instance(GENERATOR, model_id)), target, precision)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # about spellings in other people's checkpoints

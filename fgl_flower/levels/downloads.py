@@ -4,6 +4,7 @@ from pathlib import Path
 
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ModelError
+from fgl_flower.extension_points import CAPTIONER
 from fgl_flower.foundation.captioner import captioner_folder
 from fgl_flower.foundation.generator import inspect
 from fgl_flower.foundation.text import text_folder
@@ -21,7 +22,7 @@ def client_models(config: RunConfig) -> dict[str, int]:
     """
     sizes: dict[str, int] = {}
     needed = level_of(config.prompt_level).client_models
-    if "captioner" in needed:
+    if "captioner" in needed and not CAPTIONER.refers(config.captioner):
         try:
             folder = captioner_folder(config.captioner, config.captioner_revision, download=False)
         except ModelError:

@@ -1,0 +1,83 @@
+"""Generators and captioners of a user's own, as ``module:object``: what they must be, and how they look to the engine."""
+
+import inspect
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, Protocol, Self
+
+import torch
+from PIL import Image
+
+from fgl_flower.errors import ModelError
+from fgl_flower.extension import ExtensionPoint
+
+
+class OwnGenerator(Protocol):
+    """What the key `generator` takes as ``module:object``: such an object, or a class that needs no arguments.
+
+    Attributes
+    ----------
+    revision : str
+        Part of every image's address in the store: another revision draws other images.
+    size : int
+        Side of the drawn images, in pixels.
+    """
+
+    revision: str
+    size: int
+
+    def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> torch.Tensor:
+        """Return (N, 3, size, size) float images in [0, 1]; the same prompt and seed give the same image."""
+        ...
+
+
+class OwnCaptioner(Protocol):
+    """What the key `captioner` takes as ``module:object``: such an object, or a class that needs no arguments."""
+
+    revision: str
+
+    def describe(self, images: Sequence[Image.Image]) -> Sequence[str]:
+        """Return a caption of each RGB image."""
+        ...
+
+
+def instance(point: ExtensionPoint, reference: str) -> Any:
+    """Return the object of a reference; a class is called without arguments."""
+    found = point.load(reference)
+    return found() if inspect.isclass(found) else found
+
+
+class OwnPipeline:
+    """A user's generator where the engine expects a diffusers pipeline."""
+
+    def __init__(self, own: OwnGenerator) -> None:
+        self.components = {"own": own}
+        self.own = own
+        self.scheduler = NoScheduler()
+
+    def set_progress_bar_config(self, **options: object) -> None:
+        """There is none."""
+
+    def to(self, device: torch.device) -> Self:
+        """Its author decides where it runs."""
+        return self
+
+    def __call__(self, prompt: Sequence[str], generator: Sequence[torch.Generator], output_type: str) -> Any:
+        """Draw; each image's seed is that of its generator."""
+        seeds = [one.initial_seed() for one in generator]
+        images = torch.as_tensor(self.own.draw(list(prompt), seeds))
+        wanted = (len(seeds), 3, self.own.size, self.own.size)
+        if tuple(images.shape) != wanted or not images.is_floating_point():
+            raise ModelError(f"draw returned {images.dtype} {tuple(images.shape)}, expected floats {wanted} in [0, 1]")
+        return SimpleNamespace(images=images)
+
+
+class NoScheduler:
+    """Stands where diffusers keeps the state of its solver."""
+
+    config: dict[str, object] = {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, object]) -> Self:
+        """Return another one."""
+        return cls()

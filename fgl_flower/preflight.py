@@ -4,6 +4,7 @@ import difflib
 import os
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from itertools import product
 
@@ -99,8 +100,16 @@ def _check_names(config: RunConfig, source: Source) -> None:
     for key, template in templates.items():
         for name, style in product(source.classes, source.domains if "{style" in template else [""]):
             prompt = template.format(**{"class": name, "style": style, "caption": ""})
-            if why := texts_fault([prompt], Limits(), both):
+            if why := texts_fault([prompt], _limits(config, prompt), both):
                 raise DataError(f"{key} with the class {_short(name)} makes a prompt that is refused: {why}")
+
+
+def _limits(config: RunConfig, prompt: str) -> Limits:
+    """Return the bounds of a prompt; the tokens of a long one are counted by the generator's own tokenizer."""
+    if len(prompt.encode()) + 2 > Limits.prompt_tokens:  # of fewer bytes no tokenizer makes as many tokens
+        with suppress(ConfigError):  # it has no tokenizer of CLIP's kind
+            return Limits(count_tokens=tokenizer_of(config.generator, config.generator_revision).count)
+    return Limits()
 
 
 def _short(name: str) -> str:

@@ -20,8 +20,8 @@ def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text in one move."""
-    write_bytes(path, text.encode())
+    """Write UTF-8 text in one move; what UTF-8 cannot hold (names of files that are none) is escaped."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -1,9 +1,7 @@
 """Look for data and weights before anything is written or drawn."""
 
-import difflib
 import os
 import socket
-from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from itertools import product
@@ -14,9 +12,10 @@ from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import Source, load_source
 from fgl_flower.device import resolve_device
 from fgl_flower.errors import ConfigError, DataError
-from fgl_flower.foundation.captioner import captioner_folder
+from fgl_flower.foundation.captioner import check_captioner
 from fgl_flower.foundation.generator import check_generator
 from fgl_flower.foundation.text import tokenizer_of
+from fgl_flower.levels.level import level_of
 from fgl_flower.wire.codec import texts_fault
 from fgl_flower.wire.limits import Limits
 from fgl_flower.wire.payload import token_of
@@ -43,18 +42,18 @@ def preflight(config: RunConfig, *, divided: bool = True) -> None:
         resolve_device(config.device)  # imports torch, for those who name a device
     source = load_source(config)
     _check_images(config, source, divided=divided)
-    if config.method in {"fgl", "mixed"}:
+    if config.draws:
         _check_names(config, source)
     if divided and config.method not in METHODS_WITHOUT_CLIENTS:
         partition(source.private, config)
-    if config.method in {"fgl", "mixed"}:
+    if config.draws:
+        level = level_of(config.prompt_level)
         check_generator(config.generator, config.generator_revision)
-        if config.prompt_level in {"instance", "embeddings"}:
-            captioner_folder(config.captioner, config.captioner_revision)
-        if config.prompt_level in {"embeddings", "tokens"}:
+        if "captioner" in level.client_models:
+            check_captioner(config.captioner, config.captioner_revision)
+        if level.client_models & {"text-encoder", "generator"}:
             tokenizer_of(config.generator, config.generator_revision)
-        if config.prompt_level == "tokens":
-            _check_token_names(config, source.classes if config.token_subject == "class" else source.domains)
+        level.check(config, source.classes, source.domains)
         if config.synthesis_engine == "ray":
             _check_ray(config.ray_address or os.environ.get("RAY_ADDRESS", ""))
 
@@ -114,15 +113,6 @@ def _limits(config: RunConfig, prompt: str) -> Limits:
 
 def _short(name: str) -> str:
     return ascii(name if len(name) <= 40 else name[:40] + "...")
-
-
-def _check_token_names(config: RunConfig, known: Sequence[str]) -> None:
-    """Refuse names that are none of the federation's: nothing would be learned, and nobody would notice."""
-    for name in filter(None, map(str.strip, config.token_names.split(","))):
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            told = f"did you mean {near[0]!r}?" if near else f"these are {', '.join(known)}"
-            raise ConfigError(f"token-names = {config.token_names!r}: {name!r} is no {config.token_subject}; {told}")
 
 
 def _check_ray(address: str) -> None:

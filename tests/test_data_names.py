@@ -15,10 +15,11 @@ from clients.prompting import prompts
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
 from fgl_flower.errors import DataError
-from fgl_flower.hygiene import fault, name_fault, odd_names, scripts_of
-from fgl_flower.limits import Limits
-from fgl_flower.payload import PromptPayload, Rejection, decode, encode
 from fgl_flower.preflight import preflight
+from fgl_flower.wire.codec import decode, encode
+from fgl_flower.wire.limits import Limits
+from fgl_flower.wire.payload import PromptPayload, Rejection
+from fgl_flower.wire.unicode_checks import fault, name_fault, odd_names, scripts_of
 
 FAMILY, RAINBOW = "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f3f3\ufe0f\u200d\U0001f308"
 NAMES = (

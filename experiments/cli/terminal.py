@@ -35,7 +35,7 @@ errors = Console(stderr=True, soft_wrap=True)
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 UNLIMITED = 100_000  # columns where there is no terminal: a file or pipe has no width
-NAME_WIDTH = 16  # columns that text keeps beside figures, however narrow the terminal
+NAME_WIDTH = 12  # columns that text keeps beside figures, however narrow the terminal
 
 
 class _Patient(io.FileIO):
@@ -61,11 +61,10 @@ def prepare_output() -> None:
 def _unfailing(stream: TextIO) -> TextIO:
     if isinstance(stream, io.TextIOWrapper):  # None if closed from the start
         stream.reconfigure(errors="backslashreplace")
-        if type(getattr(stream.buffer, "raw", None)) is io.FileIO:
+        if type(getattr(stream.buffer, "raw", stream.buffer)) is io.FileIO:  # the buffer itself under PYTHONUNBUFFERED
             raw = _Patient(stream.fileno(), "w", closefd=False)
-            return io.TextIOWrapper(
-                io.BufferedWriter(raw), stream.encoding, "backslashreplace", line_buffering=stream.line_buffering
-            )
+            lines = stream.line_buffering or stream.write_through
+            return io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, "backslashreplace", line_buffering=lines)
     return stream
 
 
@@ -135,12 +134,14 @@ def show(table: Table) -> None:
 
     On a terminal that is too narrow for the figures the lines are longer than the terminal.
     """
-    least = 1
+    ruler = Console(width=UNLIMITED)
+    least = ruler.measure(table).maximum
     for column in table.columns:
-        widths = [console.measure(cell).maximum for cell in (column.header, *column.cells)]
-        least += 3 + (max(widths) if column.no_wrap else min(max(widths), NAME_WIDTH))
         column.overflow = "fold"
-    console.print(table, width=max(console.width, least), crop=False)
+        if not column.no_wrap:
+            widest = max(ruler.measure(cell).maximum for cell in (column.header, *column.cells))
+            least -= max(0, widest - NAME_WIDTH)
+    Console(width=max(console.width, least)).print(table)  # `console` prints nothing wider than its terminal
 
 
 def show_runs(runs: Sequence[Run]) -> None:

@@ -1,9 +1,9 @@
-"""Generators and captioners of a user's own, as ``module:object``: what they must be, and how they look to the engine."""
+"""Generators and captioners of a user's own: what ``module:object`` must be, and how it looks to the engine."""
 
 import inspect
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from PIL import Image
@@ -75,7 +75,7 @@ class OwnPipeline:
 class NoScheduler:
     """Stands where diffusers keeps the state of its solver."""
 
-    config: dict[str, object] = {}
+    config: ClassVar[dict[str, object]] = {}
 
     @classmethod
     def from_config(cls, config: dict[str, object]) -> Self:

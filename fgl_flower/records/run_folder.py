@@ -166,6 +166,7 @@ class RunFolder:
 
     def warn(self, sentence: str) -> None:
         """Log what a reader of the figures must know; it ends in the result, the report and on the terminal."""
+        sentence = sentence.encode(errors="backslashreplace").decode()  # it may name a file whose name is not UTF-8
         if sentence not in self.warnings:
             self.warnings.append(sentence)
             self.log({"event": "warning", "text": sentence})

@@ -10,7 +10,7 @@ from clients.data import Client
 from clients.scrubber import scrub
 from fgl_flower.data.decoding import open_image
 from fgl_flower.foundation.captioner import load_captioner
-from fgl_flower.foundation.own import OwnCaptioner
+from fgl_flower.foundation.own import Describes
 
 _CAPTIONS: dict[tuple[Any, ...], tuple[str, ...]] = {}
 _REMEMBERED = 4096  # clients: a simulation has many in one process
@@ -36,5 +36,5 @@ def captions(client: Client, dataset: datasets.Dataset) -> Sequence[str]:
 
 
 @lru_cache(maxsize=1)
-def _captioner(model_id: str, revision: str, device: str) -> OwnCaptioner:
+def _captioner(model_id: str, revision: str, device: str) -> Describes:
     return load_captioner(model_id, revision, device)

@@ -14,12 +14,14 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
 from fgl_flower.errors import ConfigError
 
-__all__ = ["ExtensionPoint", "called_with", "is_reference", "with_members"]
+__all__ = ["STORED", "ExtensionPoint", "called_with", "is_reference", "with_members"]
+
+STORED = "stored"  # pydantic's context for a configuration that has been valid when it was written
 
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
@@ -94,8 +96,13 @@ class ExtensionPoint:
         shown = self.shown or ", ".join([*self.builtins, *filter(None, [self.others])])
         return f"{shown} or module:object"
 
-    def validate(self, value: str) -> str:
-        """Return a valid value; raise `ValueError` with a sentence about any other."""
+    def validate(self, value: str, info: ValidationInfo) -> str:
+        """Return a valid value; raise `ValueError` with a sentence about any other.
+
+        With the context `STORED` nothing is loaded: a run folder can be read where the user's module is not.
+        """
+        if info.context == STORED:
+            return value
         if self.refers(value):
             try:
                 self.load(value)
@@ -106,7 +113,7 @@ class ExtensionPoint:
         return value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self.validate, handler(source))
+        return core_schema.with_info_after_validator_function(self.validate, handler(source))
 
 
 def called_with(*arguments: str) -> Check:

@@ -18,7 +18,6 @@ from fgl_flower.foundation.text import tokenizer_of
 from fgl_flower.levels.level import level_of
 from fgl_flower.wire.codec import texts_fault
 from fgl_flower.wire.limits import Limits
-from fgl_flower.wire.payload import token_of
 from fgl_flower.wire.unicode_checks import name_fault
 
 
@@ -83,20 +82,8 @@ def _check_names(config: RunConfig, source: Source) -> None:
         for name in names:
             if why := name_fault(name):
                 raise DataError(f"the {kind} name {_short(name)} cannot be used: {why}")
-    if config.prompt_level == "tokens":
-        by_token: dict[str, str] = {}
-        for name in (*source.classes, *source.domains):
-            if (other := by_token.setdefault(token_of(name), name)) != name:
-                raise DataError(f"the names {other!r} and {name!r} would share the learned token {token_of(name)}")
     both = (*source.classes, *source.domains)
-    templates = {"class-template": config.class_template}
-    if config.prompt_level in {"class-style", "tokens"}:
-        templates["prompt-template"] = config.prompt_template
-    elif config.prompt_level == "instance":
-        templates = {"instance-template": config.instance_template}
-    elif config.prompt_level == "embeddings":
-        templates = {"prompt-level = 'embeddings'": "mean of {class}, {style}, 1"}
-    for key, template in templates.items():
+    for key, template in level_of(config.prompt_level).templates(config).items():
         for name, style in product(source.classes, source.domains if "{style" in template else [""]):
             prompt = template.format(**{"class": name, "style": style, "caption": ""})
             if why := texts_fault([prompt], _limits(config, prompt), both):

@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import ValidationError, model_validator
+from pydantic import ValidationError, ValidationInfo, model_validator
 
 from fgl_flower.config.data import DataConfig
 from fgl_flower.config.federation import FederationConfig
@@ -21,6 +21,7 @@ from fgl_flower.config.places import PlacesConfig
 from fgl_flower.config.prompts import PromptConfig
 from fgl_flower.config.synthesis import SynthesisConfig
 from fgl_flower.errors import ConfigError
+from fgl_flower.extension import STORED
 from fgl_flower.extension_points import METHOD, has_server_optimiser, is_strategy
 
 __all__ = ["METHODS_WITHOUT_CLIENTS", "RunConfig"]
@@ -34,7 +35,9 @@ class RunConfig(  # later bases come first in the file
     """Every setting of a run, flat. Defaults run the built-in world on two cores."""
 
     @model_validator(mode="after")
-    def _contradictions(self) -> Self:
+    def _contradictions(self, info: ValidationInfo) -> Self:
+        if info.context == STORED:
+            return self
         if self.rounds == 0 and (self.method == "local" or is_strategy(self.method)):
             raise ValueError(f"rounds = 0 leaves nothing for method = {self.method!r} to do: set rounds to at least 1")
         strategy = self.wrapped if self.method == "fgl" else self.method
@@ -81,8 +84,10 @@ class RunConfig(  # later bases come first in the file
         return self
 
     @classmethod
-    def parse(cls, values: dict[str, Any]) -> Self:
+    def parse(cls, values: dict[str, Any], *, stored: bool = False) -> Self:
         """Return the configuration these kebab-case keys describe.
+
+        With `stored`, one that was valid when a run folder was made: objects of the user's own are not loaded.
 
         Raises
         ------
@@ -90,13 +95,13 @@ class RunConfig(  # later bases come first in the file
             With one sentence a problem, naming the key as it is spelled in the file.
         """
         try:
-            return cls.model_validate(values)
+            return cls.model_validate(values, context=STORED if stored else None)
         except ValidationError as error:
             raise ConfigError("; ".join(_sentence(dict(e)) for e in error.errors())) from None
 
     @classmethod
-    def load(cls, path: str | Path, **overrides: Any) -> Self:
-        """Return the configuration of a TOML file; `overrides` (snake_case) win over the file.
+    def load(cls, path: str | Path, *, stored: bool = False, **overrides: Any) -> Self:
+        """Return the configuration of a TOML file; `overrides` (snake_case) win over the file. `stored`: see `parse`.
 
         Raises
         ------
@@ -111,7 +116,7 @@ class RunConfig(  # later bases come first in the file
             raise ConfigError(f"{path} is not valid TOML: {error}") from None
         values.update({kebab(k): v for k, v in overrides.items()})
         try:
-            return cls.parse(values)
+            return cls.parse(values, stored=stored)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from None
 

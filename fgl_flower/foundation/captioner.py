@@ -20,7 +20,7 @@ from fgl_flower.errors import ModelError
 from fgl_flower.extension_points import CAPTIONER
 from fgl_flower.foundation.digests import digest
 from fgl_flower.foundation.miniature import weights_dir
-from fgl_flower.foundation.own import OwnCaptioner, instance
+from fgl_flower.foundation.own import Describes, instance
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
@@ -91,7 +91,7 @@ def captioner_revision(model_id: str, revision: str = "") -> str:
     return digest((folder,)) if local else folder.name
 
 
-def load_captioner(model_id: str, revision: str = "", device: str = "auto") -> OwnCaptioner:
+def load_captioner(model_id: str, revision: str = "", device: str = "auto") -> Describes:
     """Return what describes images: a `Captioner`, or an object of the user's own.
 
     Raises
@@ -100,7 +100,7 @@ def load_captioner(model_id: str, revision: str = "", device: str = "auto") -> O
         If the checkpoint is missing or no image-to-text model.
     """
     if CAPTIONER.refers(model_id):
-        own: OwnCaptioner = instance(CAPTIONER, model_id)
+        own: Describes = instance(CAPTIONER, model_id)
         return own
     return Captioner.load(model_id, revision, device)
 

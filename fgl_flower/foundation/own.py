@@ -31,10 +31,11 @@ class OwnGenerator(Protocol):
         ...
 
 
-class OwnCaptioner(Protocol):
-    """What the key `captioner` takes as ``module:object``: such an object, or a class that needs no arguments."""
+class Describes(Protocol):
+    """What captions images: a loaded `Captioner`, or a user's own.
 
-    revision: str
+    As ``module:object`` of the key `captioner` it has a `revision`, too: a str that stands in the result.
+    """
 
     def describe(self, images: Sequence[Image.Image]) -> Sequence[str]:
         """Return a caption of each RGB image."""

@@ -1,5 +1,6 @@
 """Prompts made of names: one for each class that a client holds, or one for each class and style together."""
 
+from fgl_flower.config import RunConfig
 from fgl_flower.levels.holdings import Holdings, counted
 from fgl_flower.levels.level import Description, Level
 from fgl_flower.levels.templates import class_prompt
@@ -13,6 +14,10 @@ class Class(Level):
         texts = [class_prompt(held.config, label) for label in held.labels]
         return Description(counted(texts, held.labels, [""] * len(texts)))
 
+    def templates(self, config: RunConfig) -> dict[str, str]:
+        """Return the template of a class."""
+        return {"class-template": config.class_template}
+
 
 class ClassStyle(Level):
     """One prompt for each class and style held together; images of unknown style get the class prompt."""
@@ -21,3 +26,7 @@ class ClassStyle(Level):
         """Name classes and styles."""
         texts = [class_prompt(held.config, label, style) for label, style in zip(held.labels, held.styles, strict=True)]
         return Description(counted(texts, held.labels, held.styles))
+
+    def templates(self, config: RunConfig) -> dict[str, str]:
+        """Return the templates of a class and of a class in a style."""
+        return {"class-template": config.class_template, "prompt-template": config.prompt_template}

@@ -48,6 +48,10 @@ class Embeddings(Level):
                 prompts.append(Prompt(name, label, style, int(weights[members].sum())))
         return Description(tuple(sorted(prompts)), arrays)
 
+    def templates(self, config: RunConfig) -> dict[str, str]:
+        """Return how an embedding is named."""
+        return {"prompt-level = 'embeddings'": "mean of {class}, {style}, 1"}
+
     def offer(self, payloads: Sequence[PromptPayload], config: RunConfig, classes: Sequence[str]) -> Offered:
         """Return every client's embeddings under names of their own: two clients' means are never the same."""
         offers, embeddings = [], {}

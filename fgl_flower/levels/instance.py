@@ -1,5 +1,6 @@
 """Captions: one prompt for each image, identical ones once with a count (FGL, Zhang et al., arXiv 2306.16064)."""
 
+from fgl_flower.config import RunConfig
 from fgl_flower.levels.holdings import Holdings, counted
 from fgl_flower.levels.level import Description, Level
 from fgl_flower.levels.templates import caption_prompt
@@ -20,3 +21,7 @@ class Instance(Level):
         """Caption the images, at most `max-captions` of them."""
         chosen = held.chosen()
         return Description(counted(caption_prompts(chosen), chosen.labels, chosen.styles))
+
+    def templates(self, config: RunConfig) -> dict[str, str]:
+        """Return the template of a caption."""
+        return {"instance-template": config.instance_template}

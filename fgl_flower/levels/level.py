@@ -76,6 +76,10 @@ class Level:
         """
         return Offered(merge(payloads, config.max_client_examples))
 
+    def templates(self, config: RunConfig) -> dict[str, str]:
+        """Return the templates of this level's prompts by key: what names make of them is checked before a run."""
+        return {}
+
     def check(self, config: RunConfig, classes: Sequence[str], domains: Sequence[str]) -> None:
         """Raise `ConfigError` if this level cannot work with a configuration and a federation's classes and styles."""
 

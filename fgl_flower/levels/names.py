@@ -17,6 +17,10 @@ class Names(Level):
         """Say nothing."""
         return Description(())
 
+    def templates(self, config: RunConfig) -> dict[str, str]:
+        """Return the template of a class."""
+        return {"class-template": config.class_template}
+
     def offer(self, payloads: Sequence[PromptPayload], config: RunConfig, classes: Sequence[str]) -> Offered:
         """Return one prompt for each class, whatever clients sent."""
         return Offered([Offer(Prompt(class_prompt(config, name), name), ()) for name in classes])

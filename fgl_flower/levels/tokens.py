@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fgl_flower.config import RunConfig
-from fgl_flower.errors import ConfigError
+from fgl_flower.errors import ConfigError, DataError
 from fgl_flower.foundation.generator import Generator
 from fgl_flower.foundation.inversion import encode_images, invert, load_for_inversion
 from fgl_flower.foundation.text import TextEncoder
@@ -73,8 +73,16 @@ class Tokens(Level):
                 offers.append(Offer(Prompt(name, p.label, p.domain, p.count), (payload.partition,)))
         return Offered(offers, embeddings)
 
+    def templates(self, config: RunConfig) -> dict[str, str]:
+        """Return the templates of a class and of a class in a style."""
+        return {"class-template": config.class_template, "prompt-template": config.prompt_template}
+
     def check(self, config: RunConfig, classes: Sequence[str], domains: Sequence[str]) -> None:
-        """Refuse names that are none of the federation's: nothing would be learned, and nobody would notice."""
+        """Refuse `token-names` that are none of the federation's, and names that would share a token."""
+        by_token: dict[str, str] = {}
+        for name in (*classes, *domains):
+            if (other := by_token.setdefault(token_of(name), name)) != name:
+                raise DataError(f"the names {other!r} and {name!r} would share the learned token {token_of(name)}")
         known = classes if config.token_subject == "class" else domains
         for name in token_names(config):
             if name not in known:

@@ -63,7 +63,7 @@ def read_run(path: str | Path) -> Run:
             state, why = "failed", gone
         return Run(
             path=path,
-            config=RunConfig.load(path / "config.toml"),
+            config=RunConfig.load(path / "config.toml", stored=True),
             state=state,
             reason=why,
             command=status.get("command", ""),

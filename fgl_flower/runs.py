@@ -143,10 +143,9 @@ class RunFolder:
     def log(self, event: Mapping[str, Any]) -> None:
         """Append an event to `metrics.jsonl`; `time` (seconds since the start) is added.
 
-        The report reads ``{"event": "round", "round": int, "bytes_total": int, "validation_accuracy": float,
-        "test_accuracy": float}`` for its curves (the test curve is only ever drawn, nothing selects on it; round 0 is
-        the model before the first federated round) and ``{"event": "quarantine", "client": str, "reason": str}``;
-        TensorBoard shows "round", "epoch" and "synthesis" events.
+        The report reads ``{"event": "round", "round": int, "bytes_total": int, "validation_accuracy": float}`` for its
+        curves (round 0 is the model before the first federated round) and ``{"event": "quarantine", "client": str,
+        "reason": str}``; TensorBoard shows "round", "epoch" and "synthesis" events.
         """
         line = json.dumps({**event, "time": round(time.monotonic() - self._started, 3)}, default=plain)
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:

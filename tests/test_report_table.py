@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from fgl_flower.reading import Run, read_run
 from fgl_flower.report.table_curves import curve_pairs
-from fgl_flower.report.table_page import Row, TableReport, render_table_page, write_table_page
+from fgl_flower.report.table_page import render_table_page, write_table_page
+from fgl_flower.report.table_rows import Row, TableReport
 from tests.made_runs import made_run, run_of
 from tests.test_report import HOSTILE, Page
 

@@ -98,8 +98,8 @@ def _capped(offers: Sequence[Offer], turns: Turns, budget: int, cap: int) -> np.
         budget = min(budget, cap * len(sent))
     if budget > MOST_CHARGED:
         raise RunError(
-            f"max-client-images = {cap:,} stops a client, but only among {budget:,} images: lower it or "
-            "images-per-class so that at most ten million images are planned, or set max-client-images = 0"
+            f"max-client-images = {cap} would be counted image by image among {budget:,}: lower it or images-per-class "
+            f"until at most {MOST_CHARGED:,} images are planned, or set max-client-images = 0"
         )
     charged: Counter[int] = Counter()
     drawn = np.zeros(len(offers), dtype=np.int64)

@@ -116,7 +116,7 @@ def test_a_missing_file_and_a_folder_without_a_run_are_bad_input(
 def test_a_run_that_fails_exits_1_and_leaves_the_reason(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, file: Path
 ) -> None:
-    def fail(grid: object, config: RunConfig, folder: RunFolder) -> None:
+    def fail(grid: object, config: RunConfig, folder: RunFolder, *, engine: str) -> None:
         raise RunError("no client answered in round 1")
 
     monkeypatch.setattr(runner, "serve", fail)

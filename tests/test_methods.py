@@ -19,6 +19,7 @@ from fgl_flower.extension_points import METHOD
 from fgl_flower.records.ledger import Ledger
 from fgl_flower.records.reading import Run, read_run
 from fgl_flower.records.run_folder import RunFolder
+from fgl_flower.report.observers import observers_of
 from fgl_flower.simulation import InlineGrid
 from fgl_flower.wire.codec import encode
 from fgl_flower.wire.payload import Prompt, PromptPayload
@@ -119,7 +120,7 @@ def test_a_hostile_client_is_named_in_the_result(tmp_path: Path, generator: str)
         return client_app(message, context)
 
     config = small(tmp_path, "fgl", generator)
-    with RunFolder.create(config) as folder:
+    with RunFolder.create(config, observers=observers_of(config)) as folder:
         result = serve(InlineGrid(hostile, config.clients, config.to_flat()), config, folder)
     assert len(result.quarantined) == 1
     events = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
@@ -143,7 +144,7 @@ def test_where_a_few_are_asked_a_round_one_bad_client_ends_nothing(tmp_path: Pat
         return client_app(message, context)
 
     config = small(tmp_path, method, generator, fraction=0.34, rounds=4)
-    with RunFolder.create(config) as folder:
+    with RunFolder.create(config, observers=observers_of(config)) as folder:
         serve(InlineGrid(app, config.clients, config.to_flat()), config, folder)
     run = read_run(folder.path)
     assert len(calls) == 4
@@ -162,14 +163,14 @@ def test_rounds_in_which_every_client_asked_fails_end_the_run_soon(tmp_path: Pat
     config = small(tmp_path, "fedavg", generator, fraction=0.34, rounds=9)
     with (
         pytest.raises(RunError, match="in 3 rounds none that was asked"),
-        RunFolder.create(config) as folder,
+        RunFolder.create(config, observers=observers_of(config)) as folder,
     ):
         serve(InlineGrid(app, config.clients, config.to_flat()), config, folder)
     assert len(calls) == 3
 
 
 def served_by(app: ClientApp, config: RunConfig, engine: str) -> Run:
-    with RunFolder.create(config) as folder:
+    with RunFolder.create(config, observers=observers_of(config)) as folder:
         serve(InlineGrid(app, config.clients, config.to_flat()), config, folder, engine=engine)
     return read_run(folder.path)
 
@@ -219,7 +220,7 @@ def test_a_deployment_whose_clients_told_no_counts_shows_no_partition(
 
 def test_clients_that_do_not_come_end_the_run(tmp_path: Path, generator: str) -> None:
     config = small(tmp_path, "fedavg", generator, clients=3, node_timeout=0.1)
-    with RunFolder.create(config) as folder:
+    with RunFolder.create(config, observers=observers_of(config)) as folder:
         server = Server(InlineGrid(client_app, 2, config.to_flat()), config, folder, Ledger(3))
         with pytest.raises(RunError, match="only 2 of 3 clients came"):
             server.wait_for_clients(poll=0.01)
@@ -228,6 +229,9 @@ def test_clients_that_do_not_come_end_the_run(tmp_path: Path, generator: str) ->
 def test_a_run_in_which_every_client_fails_is_marked_failed(tmp_path: Path, generator: str) -> None:
     config = small(tmp_path, "fedavg", generator)
     broken = {**config.to_flat(), "dataset": "folder:/nowhere"}
-    with pytest.raises(RunError, match="none of 3 clients"), RunFolder.create(config) as folder:
+    with (
+        pytest.raises(RunError, match="none of 3 clients"),
+        RunFolder.create(config, observers=observers_of(config)) as folder,
+    ):
         serve(InlineGrid(client_app, config.clients, broken), config, folder)
     assert read_run(folder.path).state == "failed"

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from fgl_flower.records.reading import Run, read_run
 from fgl_flower.report.table.curves import curve_pairs
-from fgl_flower.report.table.page import Row, TableReport, render_table_page, write_table_page
+from fgl_flower.report.table.page import render_table_page, write_table_page
+from fgl_flower.report.table.rows import Row, TableReport
 from tests.made_runs import made_run, run_of
 from tests.test_report import HOSTILE, Page
 

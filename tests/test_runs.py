@@ -21,6 +21,7 @@ from fgl_flower.files import read_json_lines, write_bytes
 from fgl_flower.records.reading import read_run
 from fgl_flower.records.result import Result
 from fgl_flower.records.run_folder import RunFolder, Sample
+from fgl_flower.report.observers import observers_of
 
 REQUIRED = {
     *("method", "dataset", "partition", "seed", "rounds", "clients", "accuracy", "accuracy_by_domain"),
@@ -35,7 +36,7 @@ def config(folder: Path, **values: object) -> RunConfig:
 
 def test_a_finished_run_reads_back_as_it_was_written(tmp_path: Path) -> None:
     asked = config(tmp_path, **{"beta": 0.01, "negative-prompt": 'quotes " and \\ and ünï\x7f'})
-    with RunFolder.create(asked, command="fgl run x.toml") as folder:
+    with RunFolder.create(asked, command="fgl run x.toml", observers=observers_of(asked)) as folder:
         folder.log({"event": "round", "round": 1, "loss": np.float32(0.5), "counts": torch.tensor([1, 2])})
         folder.save_partition(np.array([[3, 0], [1, 2]]), ["star", "ring"])
         folder.save_confusion(np.array([[5, 1], [0, 6]]), ["star", "ring"])

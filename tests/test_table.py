@@ -20,7 +20,7 @@ from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
 from fgl_flower.foundation.generator import inspect
 from fgl_flower.records.reading import read_run
-from fgl_flower.report.table.page import Row
+from fgl_flower.report.table.rows import Row
 from tests.made_runs import made_run, run_of
 
 FEDAVG = 'method = "fedavg"\nrounds = 2\nlocal-epochs = 1\nname = "ignored"\n'

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.bench.app import world_plan
 from experiments.bench.measuring import Spread, peak_memory, synchronise
 from experiments.bench.reference_loop import GUIDANCE, PROMPTS_PER_CALL, STEPS
+from experiments.bench.world_plan import world_plan
 from fgl_flower.device import resolve_device, resolve_precision
 from fgl_flower.foundation.generator import Generator
 from fgl_flower.synthesis.engine import LocalEngine, side_by_side

@@ -56,7 +56,8 @@ class Contestant:
 
     def run(self) -> None:
         """Draw `images` images that were never drawn before, into a new folder, and note rate and memory."""
-        from experiments.bench.measuring import peak_memory, synchronise
+        from experiments.bench.world_plan import world_plan
+from experiments.bench.measuring import peak_memory, synchronise
         from experiments.bench.reference_loop import run_reference
         from fgl_flower.synthesis.store import SyntheticStore
 
@@ -71,20 +72,6 @@ class Contestant:
                 self.engine.fill(plan, SyntheticStore(folder))
             self.rates.append(len(plan) / (time.perf_counter() - began))
             self.memory = max(self.memory, peak())
-
-
-def world_plan(settings: Any, images: int, seed: int) -> Any:
-    """Return a plan of the built-in world's class-and-style prompts with `images` images in all."""
-    from fgl_flower.data.world import CLASSES, STYLES
-    from fgl_flower.synthesis.plan import plan_of
-
-    counts = []
-    for i, label in enumerate(sorted(CLASSES)):
-        budget = images // len(CLASSES) + (i < images % len(CLASSES))
-        for j, style in enumerate(sorted(STYLES)):
-            share = budget // len(STYLES) + (j < budget % len(STYLES))
-            counts.append((f"a {style} of a {label}", label, style, share))
-    return plan_of(counts, settings, seed)
 
 
 @app.command()

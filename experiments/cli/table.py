@@ -23,7 +23,7 @@ from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
 from fgl_flower.report.formatting import shortened
 from fgl_flower.report.intervals import interval
-from fgl_flower.report.table.page import Row, TableReport, write_table_page
+from fgl_flower.report.table.rows import Row, TableReport
 
 PROBLEMS_SHOWN = 12  # lines on the terminal
 
@@ -72,6 +72,8 @@ def table(
         except KeyboardInterrupt:
             errors.print("fgl: interrupted; the same command goes on where it stopped", style="red")
             sys.exit(EXIT_INTERRUPTED)
+        from fgl_flower.report.table.page import write_table_page  # imports matplotlib
+
         command = shlex.join(["fgl", "table", str(file), *(part for text in set_ or [] for part in ("--set", text))])
         report = _report(read, cells, runs_dir, command)
         folder = runs_dir / read.name

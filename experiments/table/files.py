@@ -18,7 +18,8 @@ from fgl_flower.records.reading import Run
 from fgl_flower.report.formatting import human_bytes, human_seconds
 from fgl_flower.report.intervals import Interval, interval, paired_difference
 from fgl_flower.report.problems import Problems
-from fgl_flower.report.table.page import Row
+from fgl_flower.report.table.rows import Row
+from fgl_flower.report.table.tuned import at_an_end
 
 FIGURES = (
     "accuracy",
@@ -191,11 +192,10 @@ def first_at(run: Run, target: float) -> dict[str, Any] | None:
 
 def named(values: Mapping[str, float], grid: Mapping[str, Sequence[float]] | None = None) -> str:
     """Return tuned values as text; one at an end of its grid is marked, as a better one may lie beyond."""
-    return ", ".join(f"{key} = {value:g}" + _end(value, (grid or {}).get(key, ())) for key, value in values.items())
-
-
-def _end(value: float, grid: Sequence[float]) -> str:
-    return " (an end of the grid)" if len(grid) > 1 and value in (min(grid), max(grid)) else ""
+    return ", ".join(
+        f"{key} = {value:g}" + " (an end of the grid)" * at_an_end(value, (grid or {}).get(key, ()))
+        for key, value in values.items()
+    )
 
 
 def _runs(table: Table, rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -1,12 +1,14 @@
-"""Means with their intervals as SVG: a row each, a dot for the mean, a whisker for the interval."""
+"""Means with their intervals: a row each, a dot for the mean, a whisker for the interval."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
+from matplotlib.axes import Axes
 
-from fgl_flower.report.charts import WIDTH, dot, series_colour
+from fgl_flower.report.drawing import INK, axes, dot, stroke, svg, titled
 from fgl_flower.report.intervals import Interval
 
 ROW, TOP, RIGHT, BOTTOM = 32, 4, 68, 30
@@ -44,40 +46,37 @@ def dot_plot(dots: Sequence[Dot], scale: tuple[int, int, int]) -> Markup:
         Low, high and step of the axis in percent.
     """
     low, high, step = scale
-    left = min(max((len(row.name) for row in dots), default=0), NAME_LENGTH) * LETTER + 16
-    bottom = TOP + ROW * len(dots)
+    names = [" ".join(row.name.split()) for row in dots]
+    short = [name if len(name) <= NAME_LENGTH else name[: NAME_LENGTH - 1] + "…" for name in names]
+    left = max(map(len, short), default=0) * LETTER + 16
+    with axes(TOP + ROW * len(dots) + BOTTOM, left, RIGHT, TOP, BOTTOM) as axis:
+        axis.set_xlim(low, high)
+        axis.set_ylim(len(dots) - 0.5, -0.5)
+        ticks = range(low, high + 1, step)
+        axis.set_xticks(ticks, [f"{tick} %" if tick == high else str(tick) for tick in ticks])
+        axis.set_yticks(range(len(dots)), short)
+        axis.tick_params(axis="x", pad=9)
+        axis.tick_params(axis="y", pad=14, labelcolor=INK)
+        axis.grid(axis="x", clip_on=False)
+        for y, (label, name, row) in enumerate(zip(axis.get_yticklabels(), names, dots, strict=True)):
+            label.set_gid(titled(name))
+            text = f"{100 * row.interval.mean:.1f}" if row.interval else "–"
+            right: dict[str, Any] = {"ha": "right", "va": "center_baseline", "color": INK}
+            axis.annotate(text, (1, y), xycoords=("figure fraction", "data"), annotation_clip=False, **right)
+            if row.interval:
+                _draw(axis, y, row, row.interval)
+        return svg(axis, "test accuracy with intervals")
 
-    def place(share: float) -> float:
-        return left + (100 * share - low) / (high - low) * (WIDTH - left - RIGHT)
 
-    parts = [f'<svg viewBox="0 0 {WIDTH} {bottom + BOTTOM}" role="img" aria-label="test accuracy with intervals">']
-    for tick in range(low, high + 1, step):
-        u, unit = place(tick / 100), " %" if tick == high else ""
-        parts.append(f'<line x1="{u:.1f}" x2="{u:.1f}" y1="{TOP}" y2="{bottom}" stroke="var(--line)"/>')
-        parts.append(f'<text x="{u:.1f}" y="{bottom + 22}" text-anchor="middle">{tick}{unit}</text>')
-    for number, row in enumerate(dots):
-        parts.append(_row(row, TOP + ROW * (number + 0.5), left, place))
-    return Markup("".join([*parts, "</svg>"]))
-
-
-def _row(row: Dot, v: float, left: float, place: Callable[[float], float]) -> str:
-    short = row.name if len(row.name) <= NAME_LENGTH else row.name[: NAME_LENGTH - 1] + "…"
-    parts = [f"<g><title>{escape(row.name)}</title>"]
-    parts.append(f'<text x="{left - 14:.1f}" y="{v + 5:.1f}" text-anchor="end" class="name">{escape(short)}</text>')
-    text = f"{100 * row.interval.mean:.1f}" if row.interval else "–"
-    parts.append(f'<text x="{WIDTH}" y="{v + 5:.1f}" text-anchor="end" class="name">{text}</text>')
-    colour = series_colour(row.series)
-    if row.interval and math.isfinite(row.interval.half):
-        a, b = map(place, _ends(row.interval))
-        ends = f"M{a:.1f} {v:.1f}H{b:.1f}M{a:.1f} {v - 5:.1f}v10M{b:.1f} {v - 5:.1f}v10"
-        parts.append(f'<path d="{ends}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
-    if row.interval:
-        parts.append(f"{dot(place(row.interval.mean), v, 4.4, row.series)}/>")
-    parts += [  # below the mean's line, where neither hides the other
-        f'<circle cx="{place(value):.1f}" cy="{v + 9:.1f}" r="1.8" fill="{colour}" fill-opacity="0.55"/>'
-        for value in row.values
-    ]
-    return "".join([*parts, "</g>"])
+def _draw(axis: Axes, y: float, row: Dot, interval: Interval) -> None:
+    if math.isfinite(interval.half):
+        a, b = (100 * end for end in _ends(interval))
+        cap = 5 / ROW
+        look = stroke(row.series) | {"linestyle": "solid", "linewidth": 1.6}
+        axis.plot([a, a, a, b, b, b], [y - cap, y + cap, y, y, y - cap, y + cap], **look)
+    dot(axis, 100 * interval.mean, y, 4.4, row.series, row.name)
+    for value in row.values:  # below the mean's line, where neither hides the other
+        dot(axis, 100 * value, y + 9 / ROW, 1.8, row.series % 8, linewidth=0, alpha=0.55)
 
 
 def _ends(interval: Interval) -> tuple[float, float]:

@@ -138,12 +138,13 @@ def _curves(finished: Sequence[tuple[Run, Result]]) -> tuple[Markup, Markup]:
             rounds.append(Curve(run.name, number, ((0, share),)))
             sent.append(Curve(run.name, number, sent_once if result.bytes_total else ()))
             continue
-        for key, dashed in (("validation_accuracy", False), ("test_accuracy", True)):
-            known = [event for event in events if isinstance(event.get(key), int | float)]
-            over_rounds = tuple((float(event["round"]), float(event[key])) for event in known)
-            over_bytes = tuple((float(event.get("bytes_total", 0)), float(event[key])) for event in known)
-            rounds.append(Curve(run.name, number, over_rounds, dashed))
-            sent.append(Curve(run.name, number, over_bytes, dashed))
+        known = [
+            (float(event["round"]), float(event.get("bytes_total", 0)), float(event["validation_accuracy"]))
+            for event in events
+            if isinstance(event.get("validation_accuracy"), int | float)
+        ]
+        rounds.append(Curve(run.name, number, tuple((x, share) for x, _, share in known)))
+        sent.append(Curve(run.name, number, tuple((x, share) for _, x, share in known)))
     if not any(len(curve.points) > 1 for curve in rounds):
         return Markup(), Markup()
     return (

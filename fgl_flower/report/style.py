@@ -68,7 +68,7 @@ sup { position: absolute; font-size: 11px; line-height: 1; margin-left: 2px; }
 td.text, th.text { text-align: left; overflow-wrap: anywhere; }
 .key { display: inline-flex; align-items: baseline; overflow-wrap: break-word; }
 .key > span { min-width: 0; }
-.swatch { width: 22px; height: 10px; margin-right: 8px; vertical-align: 0; flex: none; }
+.swatch { width: 20px; margin-right: 8px; align-self: center; flex: none; }
 .legend { display: flex; flex-wrap: wrap; gap: 3px 18px; font-size: 13px; color: var(--soft); margin: 0 0 12px; }
 .bars { display: grid; grid-template-columns: max-content 1fr; gap: 10px 14px; align-items: center; font-size: 14px; }
 .bars .row { display: grid; gap: 3px; min-width: 0; }
@@ -77,9 +77,8 @@ td.text, th.text { text-align: left; overflow-wrap: anywhere; }
   width: calc(var(--v) * (100% - 74px)); }
 .bar i.again { background: repeating-linear-gradient(115deg, var(--c) 0 5px, transparent 5px 7px); }
 .bar span { color: var(--soft); white-space: nowrap; }
-.plot svg:not(.swatch) { width: 100%; height: auto; display: block; overflow: visible; }
-.plot text { fill: var(--soft); font: 12.5px system-ui, sans-serif; font-variant-numeric: tabular-nums; }
-.plot text.name { fill: var(--ink); }
+.plot svg { width: 100%; height: auto; display: block; overflow: visible; stroke-linejoin: round; }
+.plot text { font: 12.5px system-ui, sans-serif; font-variant-numeric: tabular-nums; }
 .heat { max-width: 640px; }
 .heat td, .heat th { padding: 0; border: 0; text-align: center; font-size: 12px; }
 .heat td { height: 28px; min-width: 28px; border: 1px solid var(--card); border-radius: 4px;
@@ -131,7 +130,7 @@ summary { cursor: pointer; color: var(--soft); font-size: 14px; overflow-wrap: a
   .dense .key { max-width: 90px; }
   .dense .swatch { width: 12px; margin-right: 5px; }
   .bars { gap: 10px; }
-  .plot svg:not(.swatch) { max-width: 600px; margin: 0 auto; }
+  .plot svg { max-width: 600px; margin: 0 auto; }
 }
 @media (max-width: 480px) {
   .plot text { font-size: 16.5px; }

@@ -54,8 +54,7 @@ serialised.</p>
 
 {% if over_rounds %}
 <h2>On the way</h2>
-<p class="note">Solid: validation; dashed: test, drawn for the reader only. A dot with a dotted
-line is a method without rounds.</p>
+<p class="note">Accuracy on the validation split. A dot with a dotted line is a method without rounds.</p>
 <div class="two">
 {% for over, chart in (("rounds", over_rounds), ("bytes", over_bytes)) if chart %}
 <div class="card plot"><h3>Accuracy over {{ over }}</h3>{{ legend(runs) }}{{ chart }}</div>{% endfor %}

@@ -1,7 +1,5 @@
 """A table of runs as one self-contained HTML page: no script, no font, no image from elsewhere."""
 
-import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,7 @@ from fgl_flower.report.table import figures as table_figures
 from fgl_flower.report.table.curves import curve_pairs, dot_plots
 from fgl_flower.report.table.rows import Column, Row, TableReport, columns_of, methods_of
 from fgl_flower.report.table.template import TABLE
-
-__all__ = ["Row", "TableReport", "render_table_page", "write_table_page"]
+from fgl_flower.report.table.tuned import at_an_end
 
 
 def write_table_page(report: TableReport, target: Path) -> Path:
@@ -150,17 +147,15 @@ def _tuned(report: TableReport) -> dict[str, Any] | None:
     for method in methods_of(report.rows):
         chosen = [found.get((method.name, *column.names), {}) for column in columns]
         cells = [
-            [f"{key} = " * several + _chosen(value, report.grid.get(key, ())) for key, value in tuned.items()]
+            [
+                f"{key} = " * several + f"{value:g}" + "*" * at_an_end(value, report.grid.get(key, ()))
+                for key, value in tuned.items()
+            ]
             for tuned in chosen
         ]
         if any(cells):
             lines.append({"method": method, "cells": cells})
     return {"columns": columns, "lines": lines} if lines else None
-
-
-def _chosen(value: float, tried: Sequence[float]) -> str:
-    at_the_end = len(tried) > 2 and any(math.isclose(value, end) for end in (min(tried), max(tried)))
-    return f"{value:g}{'*' if at_the_end else ''}"
 
 
 def _environments(rows: tuple[Row, ...]) -> list[dict[str, Any]]:

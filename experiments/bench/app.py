@@ -56,9 +56,9 @@ class Contestant:
 
     def run(self) -> None:
         """Draw `images` images that were never drawn before, into a new folder, and note rate and memory."""
-        from experiments.bench.world_plan import world_plan
-from experiments.bench.measuring import peak_memory, synchronise
+        from experiments.bench.measuring import peak_memory, synchronise
         from experiments.bench.reference_loop import run_reference
+        from experiments.bench.world_plan import world_plan
         from fgl_flower.synthesis.store import SyntheticStore
 
         self.seed += 1

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from experiments.bench.app import world_plan
+from experiments.bench.world_plan import world_plan
 from fgl_flower.foundation.generator import GeneratorCard
 from fgl_flower.synthesis.maintenance import tidy, verify
 from fgl_flower.synthesis.plan import SynthesisPlan

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from experiments.bench.app import world_plan
+from experiments.bench.world_plan import world_plan
 from fgl_flower.foundation.generator import inspect
 from fgl_flower.synthesis.maintenance import verify
 from fgl_flower.synthesis.plan import SynthesisPlan

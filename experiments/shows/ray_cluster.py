@@ -13,7 +13,7 @@ import psutil
 import ray
 from ray.cluster_utils import Cluster
 
-from experiments.bench.app import world_plan
+from experiments.bench.world_plan import world_plan
 from fgl_flower.foundation.generator import inspect
 from fgl_flower.synthesis.engine import LocalEngine
 from fgl_flower.synthesis.maintenance import verify

@@ -109,7 +109,7 @@ def test_allowing_a_name_never_refuses_more_and_the_name_alone_is_heard(text: st
         ("cat\ndog", {}, "control character U\\+000A"),
         ("cat\u202egod", {}, "control character U\\+202E"),
         ("x" * 501, {}, "501 characters, the limit is 500"),
-        ("x" * 245, {"prompt_level": "class-style"}, "prompt-template .* tokens, the limit is 256"),
+        ("x" * 254, {"prompt_level": "class-style"}, "prompt-template .* tokens, the limit is 256"),
         ("\U0001f41f" * 300, {}, "tokens, the limit is 256"),
         ("кот", {"class_template": "{class}s"}, "class-template .* several scripts"),
         ("a-b", {"prompt_level": "tokens"}, "share the learned token <a-b>"),

@@ -9,12 +9,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from clients.captions import texts
 from clients.data import Client
 from clients.prompting import prompts
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
 from fgl_flower.errors import DataError
+from fgl_flower.levels.templates import caption_prompt
 from fgl_flower.preflight import preflight
 from fgl_flower.wire.codec import decode, encode
 from fgl_flower.wire.limits import Limits
@@ -56,7 +56,7 @@ def test_the_client_that_holds_an_odd_class_is_heard(level: Any, tmp_path: Path)
 
 @pytest.mark.parametrize("name", [*NAMES, "5µm,x"])
 def test_captions_beside_an_odd_name_are_heard(name: str) -> None:
-    (text,) = texts(RunConfig(), ["a red one on a table"], [name], ["photo"])
+    text = caption_prompt(RunConfig(), name, "photo", "a red one on a table")
     assert text == f"{name.strip()}, a red one on a table, photo"
     names = (*NAMES, name, "photo")
     scripts = scripts_of(names)

@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.table import Table
 from experiments.table.files import markdown, write_files
+from experiments.table.spec import Table
 from fgl_flower.config import RunConfig
 from fgl_flower.records.reading import Run, read_run
 from fgl_flower.records.result import Failure
@@ -19,7 +19,8 @@ from fgl_flower.records.run_folder import RunFolder
 from fgl_flower.report.formatting import ranges
 from fgl_flower.report.page import render
 from fgl_flower.report.problems import Problems
-from fgl_flower.report.table.page import Row, TableReport, render_table_page
+from fgl_flower.report.table.page import render_table_page
+from fgl_flower.report.table.rows import Row, TableReport
 from tests.made_runs import made_run, run_of
 from tests.test_report import HOSTILE, Page
 from tests.test_report_table import table as cells_of

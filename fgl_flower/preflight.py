@@ -15,6 +15,7 @@ from fgl_flower.errors import ConfigError, DataError
 from fgl_flower.foundation.captioner import check_captioner
 from fgl_flower.foundation.generator import check_generator
 from fgl_flower.foundation.text import tokenizer_of
+from fgl_flower.foundation.truncation import truncation_for
 from fgl_flower.levels.level import level_of
 from fgl_flower.wire.codec import texts_fault
 from fgl_flower.wire.limits import Limits
@@ -83,11 +84,17 @@ def _check_names(config: RunConfig, source: Source) -> None:
             if why := name_fault(name):
                 raise DataError(f"the {kind} name {_short(name)} cannot be used: {why}")
     both = (*source.classes, *source.domains)
+    prompts: list[tuple[str, str]] = []
     for key, template in level_of(config.prompt_level).templates(config).items():
         for name, style in product(source.classes, source.domains if "{style" in template else [""]):
             prompt = template.format(**{"class": name, "style": style, "caption": ""})
+            prompts.append((prompt, name))
             if why := texts_fault([prompt], _limits(config, prompt), both):
                 raise DataError(f"{key} with the class {_short(name)} makes a prompt that is refused: {why}")
+    if level_of(config.prompt_level).kind == "text":
+        truncation, tokens = truncation_for(config, prompts)
+        if truncation and truncation.clash:
+            raise ConfigError(truncation.sentence(tokens))
 
 
 def _limits(config: RunConfig, prompt: str) -> Limits:

@@ -84,6 +84,7 @@ class Drawing:
             source.domains,
             SyntheticStore(Path(config.store_dir or Path(config.runs_dir) / "store").expanduser()),
             progress=lambda done, total: server.folder.progress("synthesis", done, total),
+            warn=server.folder.warn,
         )
         self.limits = self.synthesis.limits
         self.samples: list[Sample] = []

@@ -6,6 +6,7 @@ from functools import lru_cache
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError, RunError
 from fgl_flower.foundation.text import tokenizer_of
+from fgl_flower.foundation.truncation import truncation_for
 from fgl_flower.levels.level import level_of
 from fgl_flower.synthesis.plan import SynthesisPlan, plan_of
 from fgl_flower.synthesis.settings import settings_for
@@ -29,6 +30,14 @@ def _limits(generator: str, revision: str, kind: Kind) -> Limits:
     )
 
 
+def notes_on(config: RunConfig, plan: SynthesisPlan) -> list[str]:
+    """Return what a user should know of a plan before it is drawn, a sentence each."""
+    texts = [(text, label) for label, _, text, _ in plan.rows() if text not in plan.embeddings]
+    truncation, tokens = truncation_for(config, texts)
+    note = truncation.sentence(tokens) if truncation else ""
+    return [note] if note else []
+
+
 def limits_for(config: RunConfig) -> Limits:
     """Return the bounds of a client's payload: those of the run's level, counted with the generator's own tokenizer.
 
@@ -46,11 +55,15 @@ def plan_for(config: RunConfig, classes: Sequence[str], payloads: Sequence[Promp
     Raises
     ------
     RunError
-        If no payload holds a prompt.
+        If no payload holds a prompt, or two classes' prompts are the same as far as the generator reads them.
     """
     offered = level_of(config.prompt_level).offer(payloads, config, classes)
     if not offered.offers:
         raise RunError("no client sent a prompt: there is nothing to draw")
+    texts = [(o.prompt.text, o.prompt.label) for o in offered.offers if o.prompt.text not in offered.embeddings]
+    truncation, tokens = truncation_for(config, texts)
+    if truncation and truncation.clash:
+        raise RunError(truncation.sentence(tokens))
     budget = config.images_per_class * len({offer.prompt.label for offer in offered.offers})
     held = held_images(payloads, config.max_client_examples)
     rows = allot(offered.offers, budget, config.budget_rule, held=held, client_cap=config.max_client_images)

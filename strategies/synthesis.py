@@ -1,7 +1,10 @@
 """From what clients described to labelled images: the server half of a prompt round."""
 
 from collections.abc import Callable, Sequence
+from logging import WARNING
 from typing import Any
+
+from flwr.supercore import log
 
 from fgl_flower.config import RunConfig
 from fgl_flower.learning.images import Images
@@ -10,7 +13,7 @@ from fgl_flower.synthesis.engines import engine_for
 from fgl_flower.synthesis.plan import SynthesisPlan
 from fgl_flower.synthesis.store import SyntheticStore
 from fgl_flower.wire.payload import PromptPayload
-from strategies.planning import limits_for, plan_for
+from strategies.planning import limits_for, notes_on, plan_for
 
 
 class Synthesis:
@@ -28,6 +31,8 @@ class Synthesis:
         Draws; by default the one that the configuration asks for.
     progress : callable, optional
         Told of (images drawn, images planned).
+    warn : callable, optional
+        Told what a user should know before anything is drawn, a sentence each; by default it goes to Flower's log.
 
     Attributes
     ----------
@@ -48,6 +53,7 @@ class Synthesis:
         *,
         engine: SynthesisEngine | None = None,
         progress: Callable[[int, int], None] | None = None,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
         self.config = config
         self.classes = classes
@@ -55,6 +61,7 @@ class Synthesis:
         self.store = store
         self.engine = engine or engine_for(config)
         self.progress = progress
+        self.warn = warn or (lambda sentence: log(WARNING, "%s", sentence))
         self.limits = limits_for(config)
         self.plan: SynthesisPlan | None = None
         self.report: SynthesisReport | None = None
@@ -68,6 +75,8 @@ class Synthesis:
             If no payload holds a prompt.
         """
         self.plan = plan_for(self.config, self.classes, payloads)
+        for note in notes_on(self.config, self.plan):
+            self.warn(note)
         self.report = self.engine.fill(self.plan, self.store, progress=self.progress)
         return self.store.images(self.plan, self.config.image_size, self.classes, self.domains)
 

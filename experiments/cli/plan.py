@@ -126,7 +126,7 @@ def _ask(config: RunConfig) -> tuple[Any, dict[str, str], list[str]]:
     from fgl_flower.wire.payload import PromptPayload
     from strategies.gate import Gate
     from strategies.guarded_grid import GuardedGrid
-    from strategies.planning import limits_for, plan_for
+    from strategies.planning import limits_for, notes_on, plan_for
 
     preflight(config)
     source, limits = load_source(config), limits_for(config)
@@ -143,7 +143,8 @@ def _ask(config: RunConfig) -> tuple[Any, dict[str, str], list[str]]:
     left_out = [
         f"client {p.partition} leaves out images that cannot be read: {p.skipped}" for p in payloads if p.skipped
     ]
-    return plan_for(config, source.classes, payloads), grid.quarantined, [*source.notes, *left_out]
+    made = plan_for(config, source.classes, payloads)
+    return made, grid.quarantined, [*source.notes, *left_out, *notes_on(config, made)]
 
 
 def _remark(remarks: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """The methods that draw: FGL, and the control that trains on private and synthetic images together."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from fgl_flower.levels.downloads import client_models
 from fgl_flower.levels.level import level_of
 from fgl_flower.levels.offers import own_name
 from fgl_flower.records.run_folder import Sample
+from fgl_flower.synthesis.quality import nearly_constant
 from fgl_flower.synthesis.store import SyntheticStore
 from fgl_flower.wire.payload import PromptPayload
 from strategies.federated import strategy_of
@@ -101,15 +103,26 @@ class Drawing:
             images = self.synthesis.draw(payloads)
         report = self.synthesis.report
         assert report is not None
+        plan = self.synthesis.plan
+        assert plan is not None
+        blank = nearly_constant(images.pixels).nonzero().flatten().tolist()  # all of the plan, reused ones included
         server.folder.log(
             {
                 "event": "synthesis",
                 "planned": report.planned,
                 "reused": report.reused,
                 "drawn": report.drawn,
+                "nearly_constant": len(blank),
                 "images_per_second": report.images_per_second,
             }
         )
+        if blank:
+            prompt, count = Counter(plan.images[i].prompt for i in blank).most_common(1)[0]
+            server.folder.warn(
+                f"{len(blank):,} of {len(plan):,} synthetic images are nearly constant (black, white or of one "
+                f"colour), most of prompt {prompt!r} ({count:,}): they teach the classifier nothing; another "
+                "synthesis-precision, scheduler or guidance may draw them better"
+            )
         self._keep_samples(payloads, images)
         return images
 

@@ -19,6 +19,7 @@ from safetensors.numpy import load, save
 
 from fgl_flower import learning
 from fgl_flower.device import resolve_device
+from fgl_flower.errors import RunError, reason
 from fgl_flower.files import write_bytes
 from fgl_flower.learning.images import Images
 from fgl_flower.synthesis.store import SyntheticStore
@@ -39,8 +40,13 @@ def one_shot_model(server: Server, images: Images, store: SyntheticStore) -> Arr
         arrays = server.train(server.initial, images, config.server_epochs, config.server_lr, "server-training")
         if server.diverged:
             return arrays  # not worth keeping, and whoever asks for it next must hear of it, too
-        folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(file, save({name: np.ascontiguousarray(array.numpy()) for name, array in arrays.items()}))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_bytes(file, save({name: np.ascontiguousarray(array.numpy()) for name, array in arrays.items()}))
+        except (OSError, RunError) as error:  # kept for later runs alone: this one goes on with what it trained
+            server.folder.warn(
+                f"the one-shot model is not kept for later runs, {folder} cannot be written: {reason(error)}"
+            )
         return arrays
     server.folder.log({"event": "one-shot-model", "reused": file.stem})
     return arrays

@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from experiments.bench.app import app as bench
 from experiments.cli.store import app as store_app
 from fgl_flower.synthesis.shards import shard_folder, shard_names
 from fgl_flower.synthesis.store import SyntheticStore
+from fgl_flower.synthesis.writer import encode_batch
 from tests.test_synthesis_store import drawn, plan_of
 
 
@@ -78,3 +80,16 @@ def test_bench_measures_a_checkpoint(tiny_checkpoint: Path, tmp_path: Path, monk
 def test_bench_of_a_missing_generator_is_bad_input() -> None:
     done = CliRunner().invoke(bench, ["synthesis", "--generator", "/nowhere/model", "--device", "cpu"])
     assert (done.exit_code, "/nowhere/model" in done.output.replace("\n", "")) == (2, True)
+
+
+def test_verify_counts_images_that_show_nothing(filled: Path) -> None:
+    plan = plan_of(8, seed=1)
+    black = encode_batch(plan.images, torch.zeros(8, 3, 32, 32, dtype=torch.uint8), plan.settings.to_json())
+    SyntheticStore(filled).add(black)
+    done = store("verify", str(filled))
+    shown = " ".join(done.output.split())
+    assert done.exit_code == 0
+    assert "8 images are nearly constant" in shown
+    assert "of 'a photo of a circle'; ..." in shown or "of 'a sketch of a star'; ..." in shown
+    assert "18 images in 11 shards: all sound" in shown
+    assert "exit code stays 0" in " ".join(store("verify", "--help").output.split())

@@ -38,7 +38,7 @@ def pixels_of(generator: Generator, plan: SynthesisPlan, rows: int = 16) -> np.n
     prompts = PromptCache(generator, plan.settings)
     prompts.encode([i.prompt for i in plan.images], plan.embeddings)
     with tuning.one_thread_each(generator):
-        return Sampler(prompts, rows).draw(plan.images).numpy()
+        return Sampler(prompts, rows).draw(plan.images).pixels.numpy()
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "dpm++", "unipc", "euler"])

@@ -6,13 +6,17 @@ from pathlib import Path
 import psutil
 import pytest
 import ray
+import torch
 
-from fgl_flower.errors import ModelError
-from fgl_flower.foundation.generator import Generator
+from fgl_flower.errors import ModelError, RunError
+from fgl_flower.foundation.generator import Generator, inspect
 from fgl_flower.synthesis import maintenance as upkeep
 from fgl_flower.synthesis.engine import LocalEngine
+from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.store import SyntheticStore
-from tests.test_synthesis_engine import plan_for
+from tests.plans import even_plan
+from tests.test_synthesis_engine import TOLD, plan_for
+from tests.tiny_models import save_decoder_of_one_value
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,3 +66,16 @@ def test_actors_draw_what_the_local_engine_draws_even_when_killed(tiny_checkpoin
 
     with pytest.raises(ModelError, match="no generator"):
         RayEngine("/nowhere/model", device="cpu").fill(plan, SyntheticStore(tmp_path / "other"))
+
+
+def test_an_actor_refuses_images_that_are_not_finite(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """The rest of the way is that of every error of an actor, see above."""
+    from fgl_flower.synthesis.ray_engine import Painter
+
+    broken = str(save_decoder_of_one_value(tiny_checkpoint, tmp_path / "nan", float("nan")))
+    plan = even_plan(TOLD, 2, SamplingSettings.of(inspect(broken)))
+    threads = torch.get_num_threads()
+    with pytest.raises(RunError, match=r"4 of 4 images .* drawn by nan in float32") as caught:
+        Painter(broken, "", "cpu", 0, 0.0, plan.settings).draw(list(plan.images), {})
+    torch.set_num_threads(threads)
+    assert str(ray.cloudpickle.loads(ray.cloudpickle.dumps(caught.value))) == str(caught.value)

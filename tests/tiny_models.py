@@ -1,6 +1,7 @@
 """Tiny random-weight checkpoints in the library's own formats, for tests that load what a hub id would load."""
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -130,4 +131,17 @@ def save_text_to_image(
     pipeline.save_pretrained(folder, safe_serialization=True)
     if defaults is not None:
         (folder / "fgl.json").write_text(json.dumps(defaults), encoding="utf-8")
+    return folder
+
+
+def save_decoder_of_one_value(source: Path, folder: Path, value: float) -> Path:
+    """Copy a checkpoint and let its decoder give one value everywhere: NaN, or -1 for black images."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(source, folder)
+    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    tensors["decoder.conv_out.weight"].zero_()
+    tensors["decoder.conv_out.bias"].fill_(value)
+    save_file(tensors, weights, metadata={"format": "pt"})
     return folder

@@ -19,7 +19,7 @@ from fgl_flower.synthesis.sampler import PromptCache, Sampler
 from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.store import SyntheticStore
 from fgl_flower.synthesis.tuning import CPU_ROWS, compile_modules, one_thread_each, prepare, replicas_for
-from fgl_flower.synthesis.writer import StoreWriter, encode_batch
+from fgl_flower.synthesis.writer import StoreWriter, encode_drawn
 
 SECONDS_EACH = 10.0  # of drawing, of one lever in one round
 SEEDS = (0, 1, 2)
@@ -151,13 +151,13 @@ def _draw(
     count = 0
     if overlapped:
         with StoreWriter(store, settings) as writer:
-            for batch, pixels in side_by_side(samplers, todo):
-                writer.put(batch, pixels)
+            for batch, drawn in side_by_side(samplers, todo):
+                writer.put(batch, drawn)
                 count += len(batch)
         return count
     one_by_one = ((batch, samplers[0].draw(batch)) for batch in todo)
-    for batch, pixels in side_by_side(samplers, todo) if len(samplers) > 1 else one_by_one:
-        for image in encode_batch(batch, pixels, settings.to_json()):
+    for batch, drawn in side_by_side(samplers, todo) if len(samplers) > 1 else one_by_one:
+        for image in encode_drawn(batch, drawn, settings):
             (store.path / f"{image.key}.png").write_bytes(image.png)
         count += len(batch)
     return count

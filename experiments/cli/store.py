@@ -22,6 +22,7 @@ app = typer.Typer(
 Store = Annotated[Path, typer.Argument(help="The store's folder.", metavar="STORE")]
 Settings = Annotated[str, typer.Option("--settings", metavar="ID", help="Only these settings; see `fgl store ls`.")]
 DEFAULT = Path("runs/store")
+SHOWN = 3  # nearly constant images that `verify` names
 
 
 @app.command()
@@ -64,6 +65,9 @@ def ls(store: Store = DEFAULT) -> None:
 def verify(store: Store = DEFAULT) -> None:
     """Read every image and compare checksums, keys and pixels; exit code 1 if something is wrong.
 
+    Images that are nearly constant (black, white or of one colour) are counted and the first ones shown; they are what
+    the generator drew, so the exit code stays 0.
+
     [bold]Example[/]
 
       fgl store verify runs/store
@@ -76,6 +80,16 @@ def verify(store: Store = DEFAULT) -> None:
             verdict = check(store, lambda done, total: watch("shards", done, total))
         for problem in verdict.problems:
             console.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
+        if blank := verdict.nearly_constant:
+            console.print(
+                f"{len(blank):,} images are nearly constant (black, white or of one colour): "
+                + "; ".join(f"{key} of {prompt!r}" for key, prompt in blank[:SHOWN])
+                + ("; ..." if len(blank) > SHOWN else ""),
+                style="yellow",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
         told = f"{len(verdict.problems)} problems: `fgl store gc {store}`" if verdict.problems else "all sound"
         console.print(f"{verdict.images:,} images in {verdict.shards} shards: {told}", highlight=False)
     if verdict.problems:

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Protocol
 
-import torch
-
 from fgl_flower.foundation.generator import Generator
 from fgl_flower.interrupts import received
 from fgl_flower.synthesis.plan import PlannedImage, SynthesisPlan
+from fgl_flower.synthesis.quality import Drawn
 from fgl_flower.synthesis.sampler import PROMPTS_IN_MEMORY, PromptCache, Sampler
 from fgl_flower.synthesis.store import SyntheticStore
 from fgl_flower.synthesis.tuning import (
@@ -103,6 +102,8 @@ class LocalEngine:
             If the generator cannot be loaded.
         StoreError
             If the store cannot be written; what was committed before stays.
+        RunError
+            If images are not finite, likewise.
         """
         began = time.perf_counter()
         missing = plan.select(store.missing(plan.keys))
@@ -126,8 +127,8 @@ class LocalEngine:
                 compile_modules(self.generator)
             for window in windows(missing.images):
                 prompts.encode([i.prompt for i in window], plan.embeddings)
-                for batch, pixels in side_by_side(samplers, batches(window, self.batch_size or rows, store)):
-                    writer.put(batch, pixels)
+                for batch, result in side_by_side(samplers, batches(window, self.batch_size or rows, store)):
+                    writer.put(batch, result)
                     tell(drawn := drawn + len(batch))
         tell(len(missing))
         ended = time.perf_counter()
@@ -168,20 +169,20 @@ def batches(images: Sequence[PlannedImage], size: int, store: SyntheticStore) ->
 
 def side_by_side(
     samplers: Sequence[Sampler], todo: Iterable[list[PlannedImage]]
-) -> Iterator[tuple[list[PlannedImage], torch.Tensor]]:
+) -> Iterator[tuple[list[PlannedImage], Drawn]]:
     """Draw batches on all samplers at once; a second batch waits for each, so that none is ever idle."""
     idle: SimpleQueue[Sampler] = SimpleQueue()
     for sampler in samplers:
         idle.put(sampler)
 
-    def draw(batch: list[PlannedImage]) -> tuple[list[PlannedImage], torch.Tensor]:
+    def draw(batch: list[PlannedImage]) -> tuple[list[PlannedImage], Drawn]:
         sampler = idle.get()
         try:
             return batch, sampler.draw(batch)
         finally:
             idle.put(sampler)
 
-    running: deque[Future[tuple[list[PlannedImage], torch.Tensor]]] = deque()
+    running: deque[Future[tuple[list[PlannedImage], Drawn]]] = deque()
     pool = ThreadPoolExecutor(len(samplers), thread_name_prefix="draw")
     try:
         for batch in todo:

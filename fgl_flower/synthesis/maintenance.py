@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from fgl_flower.errors import StoreError
 from fgl_flower.synthesis.plan import content_key
+from fgl_flower.synthesis.quality import is_nearly_constant
 from fgl_flower.synthesis.shards import (
     SCHEMA,
     SyntheticImage,
@@ -61,11 +62,15 @@ class Verdict:
         Looked at.
     problems : list of str
         One sentence each; empty: the store is sound.
+    nearly_constant : list of (str, str)
+        Key and prompt of images that are black, white or of one colour (`fgl_flower.synthesis.quality`). They are
+        sound: the generator drew them so.
     """
 
     images: int = 0
     shards: int = 0
     problems: list[str] = field(default_factory=list)
+    nearly_constant: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,8 @@ def verify(path: Path, progress: Progress | None = None) -> Verdict:
                 verdict.images += 1
                 if problem := _problem(image):
                     verdict.problems.append(f"{name}: image {image.key}: {problem}")
+                elif is_nearly_constant(image.pixels()):
+                    verdict.nearly_constant.append((image.key, image.prompt))
                 if image.key in seen:
                     verdict.problems.append(f"{name}: image {image.key} is also in {seen[image.key]}")
                 seen[image.key] = name

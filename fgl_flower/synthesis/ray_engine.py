@@ -28,7 +28,7 @@ from fgl_flower.synthesis.plan import PlannedImage, SynthesisPlan
 from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.shards import SyntheticImage
 from fgl_flower.synthesis.store import SyntheticStore
-from fgl_flower.synthesis.writer import StoreWriter, encode_batch
+from fgl_flower.synthesis.writer import StoreWriter, encode_drawn
 
 RESTARTS = 20  # of one actor; more is a fault that starting again does not cure
 BATCHES_EACH = 2  # one being drawn, one waiting beside it
@@ -78,7 +78,8 @@ class RayEngine:
         StoreError
             If the store cannot be written; what was committed before stays.
         RunError
-            If the cluster cannot be reached or an actor keeps dying.
+            If the cluster cannot be reached, an actor keeps dying or images are not finite; what was committed before
+            stays.
         """
         began = time.perf_counter()
         missing = plan.select(store.missing(plan.keys))
@@ -147,8 +148,7 @@ class Painter:
         self, batch: Sequence[PlannedImage], embeddings: Mapping[str, np.ndarray]
     ) -> tuple[str, list[SyntheticImage]]:
         """Return the actor's name and the encoded images of a batch."""
-        pixels = self._ready(batch, embeddings).draw(batch)
-        return self.name, encode_batch(batch, pixels, self.settings.to_json())
+        return self.name, encode_drawn(batch, self._ready(batch, embeddings).draw(batch), self.settings)
 
     def _ready(self, batch: Sequence[PlannedImage], embeddings: Mapping[str, np.ndarray]) -> Any:
         """Return the sampler, with the prompts of a batch encoded."""

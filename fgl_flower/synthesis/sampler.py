@@ -5,6 +5,7 @@ left out beyond its interval for the whole batch, and nothing waits for the devi
 called as its authors meant it to be. Each image's noise comes from a generator of its own, seeded by the plan.
 """
 
+import copy
 import inspect as python_inspect
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from fgl_flower.errors import ModelError
 from fgl_flower.foundation.generator import Generator
 from fgl_flower.synthesis.plan import PlannedImage
+from fgl_flower.synthesis.quality import Drawn
 from fgl_flower.synthesis.settings import SamplingSettings
 
 PROMPTS_PER_CALL = 16
@@ -131,13 +133,14 @@ class Sampler:
         if not self.fast:
             if (self.settings.guidance_from, self.settings.guidance_until) != (0.0, 1.0):
                 raise ModelError(f"a guidance interval needs a StableDiffusionPipeline, not {self.settings.pipeline}")
-            pipeline = type(pipeline)(**pipeline.components)  # shares the weights, not the scheduler's state
-            pipeline.set_progress_bar_config(disable=True)
+            pipeline = _own(pipeline)
+            self._finite: torch.Tensor | None = None  # of the last call, before the pipeline clamped its images
+            self._watch(pipeline)
         self.pipeline = pipeline
         self.scheduler_class = _scheduler_class(self.settings.scheduler, pipeline)
 
     @torch.inference_mode()
-    def draw(self, images: Sequence[PlannedImage]) -> torch.Tensor:
+    def draw(self, images: Sequence[PlannedImage]) -> Drawn:
         """Draw images.
 
         Parameters
@@ -147,21 +150,25 @@ class Sampler:
 
         Returns
         -------
-        torch.Tensor
-            (N, 3, S, S) uint8 on the device, S = ``settings.stored_size``; the device may still be at work.
+        Drawn
+            Images of S = ``settings.stored_size`` pixels a side; the device may still be at work.
         """
         with _fastest_attention(self.generator.device):
             parts = [self._draw(images[start : start + self.rows]) for start in range(0, len(images), self.rows)]
-        return torch.cat(parts)
+        return Drawn(torch.cat([part.pixels for part in parts]), torch.cat([part.finite for part in parts]))
 
-    def _draw(self, images: Sequence[PlannedImage]) -> torch.Tensor:
+    def _draw(self, images: Sequence[PlannedImage]) -> Drawn:
         full = [*images, *[images[-1]] * (self.rows - len(images))]
         noise = [torch.Generator().manual_seed(image.seed) for image in full]
         drawn = self._denoise(full, noise) if self.fast else self._call(full, noise)  # (B, 3, H, W) about [0, 1]
+        finite = drawn.isfinite().flatten(1).all(1)  # (B,)
+        if not self.fast and self._finite is not None:
+            finite &= self._finite
         side = self.settings.stored_size
         if drawn.shape[-1] != side:
             drawn = F.interpolate(drawn.float(), (side, side), mode="bicubic", antialias=True)
-        return (drawn[: len(images)].float().clamp(0, 1) * 255).round().to(torch.uint8)
+        pixels = (drawn[: len(images)].float().clamp(0, 1) * 255).round().to(torch.uint8)
+        return Drawn(pixels, finite[: len(images)])
 
     def _denoise(self, rows: list[PlannedImage], noise: list[torch.Generator]) -> torch.Tensor:
         unet, device, settings = self.pipeline.unet, self.generator.device, self.settings
@@ -201,6 +208,19 @@ class Sampler:
         drawn = [vae.decode(part, return_dict=False)[0] for part in latents.split(rows)]
         return torch.cat(drawn) / 2 + 0.5
 
+    def _watch(self, pipeline: Any) -> None:
+        """Look at what the decoder gives before the pipeline clamps it, which turns infinite numbers into white."""
+        processor = getattr(pipeline, "image_processor", None)
+        if processor is None:
+            return
+        postprocess = processor.postprocess
+
+        def watched(image: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+            self._finite = image.isfinite().flatten(1).all(1)
+            return postprocess(image, *arguments, **options)
+
+        processor.postprocess = watched
+
     def _call(self, rows: list[PlannedImage], noise: list[torch.Generator]) -> torch.Tensor:
         pipeline, settings = self.pipeline, self.settings
         pipeline.scheduler = self.scheduler_class.from_config(pipeline.scheduler.config)
@@ -214,6 +234,24 @@ class Sampler:
             options["negative_prompt"] = [settings.negative_prompt] * len(rows)
         options = _accepted(pipeline.__call__, **options)
         return pipeline(prompt=[row.prompt for row in rows], generator=noise, output_type="pt", **options).images
+
+
+def _own(pipeline: Any) -> Any:
+    """Return a pipeline for one thread: it shares the weights, and nothing that changes while it draws."""
+    settings = python_inspect.signature(type(pipeline).__init__).parameters
+    components = {
+        name: part if part is None or _is_stateless(part) else copy.deepcopy(part)
+        for name, part in pipeline.components.items()
+    }
+    others = {name: value for name, value in pipeline.config.items() if name in settings and name not in components}
+    own = type(pipeline)(**components, **others)
+    own.set_progress_bar_config(disable=True)
+    return own
+
+
+def _is_stateless(part: Any) -> bool:
+    """Return whether threads may share a component; autoencoders of videos keep features from frame to frame."""
+    return isinstance(part, torch.nn.Module) and not hasattr(part, "clear_cache")
 
 
 def fast_path(generator: Generator) -> bool:

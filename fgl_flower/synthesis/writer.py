@@ -14,6 +14,7 @@ from PIL import Image
 
 from fgl_flower.errors import StoreError
 from fgl_flower.synthesis.plan import PlannedImage
+from fgl_flower.synthesis.quality import Drawn, check_finite
 from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.shards import SyntheticImage, pixel_digest
 from fgl_flower.synthesis.store import SyntheticStore
@@ -38,7 +39,7 @@ class StoreWriter:
 
     def __init__(self, store: SyntheticStore, settings: SamplingSettings) -> None:
         self.store = store
-        self.settings = settings.to_json()
+        self.settings = settings
         self.committed = 0
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="encode")
         self._encoding: deque[Future[list[SyntheticImage]]] = deque()
@@ -51,22 +52,23 @@ class StoreWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None or not issubclass(kind, StoreError):
-                self._collect(leave=0)
-                self._commit()
+                self._finish(failed=kind is not None)
         finally:
             self._pool.shutdown(cancel_futures=True)
 
-    def put(self, batch: Sequence[PlannedImage], pixels: torch.Tensor) -> None:
-        """Take a drawn batch, (N, 3, S, S) uint8 on any device, and return before it is encoded.
+    def put(self, batch: Sequence[PlannedImage], drawn: Drawn) -> None:
+        """Take a drawn batch, on any device, and return before it is encoded.
 
         Raises
         ------
         StoreError
             If an earlier batch cannot be committed.
+        RunError
+            If images of an earlier batch are not finite.
         """
         for start in range(0, len(batch), IMAGES_A_TASK):
             part = slice(start, start + IMAGES_A_TASK)
-            self._encoding.append(self._pool.submit(encode_batch, batch[part], pixels[part], self.settings))
+            self._encoding.append(self._pool.submit(_encode_part, batch, drawn, part, self.settings))
         self._collect(leave=TASKS_WAITING)
         self.put_encoded([])
 
@@ -81,6 +83,18 @@ class StoreWriter:
         while self._encoding and (self._encoding[0].done() or len(self._encoding) > leave):
             self._ready += self._encoding.popleft().result()
 
+    def _finish(self, failed: bool) -> None:
+        """Commit what can be encoded, and only then raise what could not, unless something `failed` before."""
+        first: Exception | None = None
+        while self._encoding:
+            try:
+                self._ready += self._encoding.popleft().result()
+            except Exception as error:
+                first = first or error
+        self._commit()
+        if first and not failed:
+            raise first
+
     def _commit(self) -> None:
         if self._ready:
             self.committed += self.store.add(self._ready)
@@ -88,8 +102,26 @@ class StoreWriter:
         self._since = time.monotonic()
 
 
+def encode_drawn(batch: Sequence[PlannedImage], drawn: Drawn, settings: SamplingSettings) -> list[SyntheticImage]:
+    """Return the records of a drawn batch; waits for the device.
+
+    Raises
+    ------
+    RunError
+        If any of its images is not finite.
+    """
+    return _encode_part(batch, drawn, slice(None), settings)
+
+
+def _encode_part(
+    batch: Sequence[PlannedImage], drawn: Drawn, part: slice, settings: SamplingSettings
+) -> list[SyntheticImage]:
+    check_finite(drawn.finite, settings)  # of the whole batch: nothing of it is stored otherwise
+    return encode_batch(batch[part], drawn.pixels[part], settings.to_json())
+
+
 def encode_batch(batch: Sequence[PlannedImage], pixels: torch.Tensor, settings: str) -> list[SyntheticImage]:
-    """Return the records of drawn images, (N, 3, S, S) uint8; waits for the device."""
+    """Return the records of images, (N, 3, S, S) uint8; waits for the device."""
     arrays = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()  # (N, S, S, 3)
     return [_encode(image, array, settings) for image, array in zip(batch, arrays, strict=True)]
 

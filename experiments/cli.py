@@ -10,7 +10,17 @@ from rich.table import Table
 
 from experiments import bench, plan_cli, store_cli, table_cli
 from experiments.options import SetOption, load
-from experiments.terminal import console, prepare_output, progress_bars, quiet, show, show_runs, told_in_a_sentence
+from experiments.terminal import (
+    EXIT_FAILED,
+    console,
+    prepare_output,
+    progress_bars,
+    quiet,
+    show,
+    show_runs,
+    tell_failure,
+    told_in_a_sentence,
+)
 from fgl_flower.config import RunConfig, describe_keys
 from fgl_flower.errors import ConfigError
 from fgl_flower.reading import Run, read_run
@@ -86,7 +96,7 @@ def compare(
     """Run several configurations, skip those that are finished already, and print one table.
 
     A configuration counts as finished when a finished run with the same keys lies in its runs-dir. The page
-    [bold]compare.html[/] in the runs-dir shows them side by side.
+    [bold]compare.html[/] in the runs-dir shows them side by side. When a run fails, the others go on.
 
     [bold]Examples[/]
 
@@ -104,12 +114,18 @@ def compare(
 
                 for config in configs:  # all of them before the first one starts
                     preflight(config)
-        done = [
-            _reuse(found) if found else _execute(config, engine) for config, found in zip(configs, runs, strict=True)
-        ]
-        show_runs(done)
-        page = _write_report([one.path for one in done], Path(configs[0].runs_dir).expanduser() / "compare.html")
-        console.print(f"report: {page}", soft_wrap=True, highlight=False)
+        done: list[Run] = []
+        for config, found in zip(configs, runs, strict=True):
+            try:
+                done.append(_reuse(found) if found else _execute(config, engine))
+            except Exception as error:  # one run that fails does not cost the others
+                tell_failure(error, verbose)
+        if done:
+            show_runs(done)
+            page = _write_report([one.path for one in done], Path(configs[0].runs_dir).expanduser() / "compare.html")
+            console.print(f"report: {page}", soft_wrap=True, highlight=False)
+    if len(done) < len(configs):
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()

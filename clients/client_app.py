@@ -17,7 +17,7 @@ from clients.training import fit, take
 from fgl_flower.wire.codec import encode
 
 Describe = Callable[[Exception, Message, Context], str]
-"""Returns what the server is told of an error."""
+"""Returns what the server is told of an error, and keeps the rest where it belongs."""
 
 # With spaces up to a quote, bracket or colon if it begins with a separator, else up to the next space.
 _PATH = re.compile(r"""(?<!\w)(?:~|[A-Za-z]:)?[/\\][^'"():;,]*|[^\s'"(]*[/\\][^\s'")]*""")
@@ -31,9 +31,9 @@ def _build(describe: Describe) -> ClientApp:
         try:
             return Message(work(), reply_to=message)
         except Exception as error:  # whatever it is, the server must not wait for the timeout
-            log(ERROR, "the client's answer failed: %s: %s", type(error).__name__, error, exc_info=True)
-            text = describe(error, message, context)
-            return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, text), reply_to=message)
+            return Message(
+                Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, describe(error, message, context)), reply_to=message
+            )
 
     @app.query("prompts")
     def query_prompts(message: Message, context: Context) -> Message:
@@ -65,7 +65,11 @@ def _in_a_line(error: Exception, hide: re.Pattern[str] | None = None) -> str:
 
 
 def _without_paths(error: Exception, message: Message, context: Context) -> str:
-    """Return type and message; paths of the data owner's machine are not the server's business."""
+    """Log the whole error for the data owner and return its type and message.
+
+    Paths of the owner's machine are not the server's business.
+    """
+    log(ERROR, "the client's answer failed: %s", _in_a_line(error), exc_info=error)
     return _in_a_line(error, hide=_PATH)[:500]
 
 

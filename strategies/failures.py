@@ -26,13 +26,7 @@ class Failures:
         rounds: dict[tuple[str, str], set[int]] = {}
         for (node, reason), numbers in self._rounds.items():
             rounds.setdefault((name(node), reason), set()).update(numbers)
-        found = [Failure(client=client, reason=why, rounds=sorted(when)) for (client, why), when in rounds.items()]
-        return sorted(found, key=lambda failure: (*client_order(failure.client), failure.rounds[0]))
-
-
-def client_order(client: str) -> tuple[bool, int, str]:
-    """Return a key that sorts names of clients by partition, those without one last."""
-    return (not client.isdecimal(), int(client) if client.isdecimal() else 0, client)
+        return Failure.listed(rounds)
 
 
 class ClientErrors:

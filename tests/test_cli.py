@@ -127,6 +127,26 @@ def test_a_run_that_fails_exits_1_and_leaves_the_reason(
     assert "no client answered" in run.reason
 
 
+def test_a_comparison_goes_on_after_a_run_that_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, file: Path
+) -> None:
+    def execute(config: RunConfig, engine: str) -> object:
+        if config.name == "bad":
+            raise RunError("round 1: none of 3 clients gave a usable reply")
+        return read_run(made_run(tmp_path / "runs", "fedavg", rounds=1))
+
+    monkeypatch.setattr(cli, "_execute", execute)
+    bad = tmp_path / "bad.toml"
+    bad.write_text(file.read_text(encoding="utf-8") + "\nname = 'bad'\n", encoding="utf-8")
+    assert fgl(monkeypatch, "compare", bad, file, "--runs-dir", tmp_path / "runs") == 1
+    shown = capsys.readouterr()
+    assert shown.err == "fgl: the run failed: round 1: none of 3 clients gave a usable reply\n"
+    assert "40.0 %" in shown.out
+    assert "compare.html" in shown.out
+    assert fgl(monkeypatch, "compare", bad, "--runs-dir", tmp_path / "other") == 1
+    assert "report:" not in capsys.readouterr().out
+
+
 def test_a_run_ends_with_a_table_and_a_folder_and_compare_reuses_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, file: Path
 ) -> None:

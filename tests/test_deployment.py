@@ -1,4 +1,4 @@
-"""The app on a real federation: a SuperLink and two SuperNodes on loopback, driven by `flwr run`."""
+"""The app on a real federation: a SuperLink and SuperNodes on loopback, one badly set up, driven by `flwr run`."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from fgl_flower.records.reading import read_run
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
-CLIENTS = 2
+CLIENTS = 3  # the last one's SuperNode lacks its partition-id
 
 
 def free_ports(count: int) -> list[int]:
@@ -69,7 +69,7 @@ def wait_until(happened: Callable[[], bool], *, seconds: float) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_the_app_runs_on_a_superlink_with_two_supernodes(tmp_path: Path) -> None:
+def test_the_app_runs_on_a_superlink_with_supernodes_and_tells_of_one_that_fails(tmp_path: Path) -> None:
     link, *nodes = free_ports(1 + CLIENTS)
     home = tmp_path / "home"
     home.mkdir()
@@ -77,7 +77,7 @@ def test_the_app_runs_on_a_superlink_with_two_supernodes(tmp_path: Path) -> None
         f'[superlink]\ndefault = "loopback"\n\n[superlink.loopback]\naddress = "127.0.0.1:{link}"\ninsecure = true\n'
     )
     (tmp_path / "run.toml").write_text(
-        'method = "fedavg"\nname = "deployed"\nrounds = 1\nclients = 2\npartition = "iid"\nlocal-epochs = 1\n'
+        'method = "fedavg"\nname = "deployed"\nrounds = 1\nclients = 3\npartition = "iid"\nlocal-epochs = 1\n'
         f'private-images = 120\nvalidation-images = 60\ntest-images = 60\nruns-dir = "{tmp_path}"\n'
     )
     environment = {
@@ -96,7 +96,7 @@ def test_the_app_runs_on_a_superlink_with_two_supernodes(tmp_path: Path) -> None
 
         start("flower-superlink", "--insecure", "--port", str(link))
         for number, port in enumerate(nodes):
-            own = f"partition-id={number} num-partitions={CLIENTS}"
+            own = f"partition-id={number} num-partitions={CLIENTS}" if number < CLIENTS - 1 else "num-partitions=3"
             where = ("--superlink", f"127.0.0.1:{link}", "--port", str(port))
             start("flower-supernode", "--insecure", *where, "--node-config", own)
         wait_until(lambda: listens(link), seconds=60)
@@ -113,4 +113,11 @@ def test_the_app_runs_on_a_superlink_with_two_supernodes(tmp_path: Path) -> None
     assert run.result.engine == "deployment"
     assert run.result.bytes_up_per_client > 100_000
     assert not run.result.quarantined
+    [failure] = run.result.failures
+    assert failure.client.startswith("node ")
+    assert failure.rounds == [1]
+    assert "partition-id = None in the node config must be 0 to 2" in failure.reason
+    assert "Failed" in (deployed / "report.html").read_text(encoding="utf-8")
+    assert "Traceback (most recent call last)" in logs  # the whole error, in the log of the SuperNode's owner
+    assert not (deployed / "clients.log").exists()
     assert run.partition is None  # FedAvg's clients tell no class counts, and the server has no others

@@ -1,6 +1,7 @@
 """Clients that fail: by client, round and reason in the result; whole errors stay with whoever owns the client."""
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -261,12 +262,25 @@ def test_errors_are_kept_up_to_a_number_and_never_end_a_run(tmp_path: Path) -> N
     assert ClientErrors(tmp_path).take("one\ntwo") == (None, "one\ntwo")  # a folder is no file to write to
 
 
-def test_what_travels_from_a_deployed_client_is_one_line_without_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deployed_client_s_whole_error_stays_in_its_owner_s_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail(context: Context) -> None:
         raise ValueError("two\nlines of /home/owner/private")
 
+    def reason(app: ClientApp) -> str:
+        grid = InlineGrid(app, 1, {})
+        [reply] = grid.send_and_receive([Message(RecordDict(), node, "train") for node in grid.get_node_ids()])
+        return reply.error.reason or ""
+
     monkeypatch.setattr(client_module.Client, "of", fail)
-    [reply] = InlineGrid(deployed, 1, {}).send_and_receive(
-        [Message(RecordDict(), next(iter(InlineGrid(deployed, 1, {}).get_node_ids())), "train")]
-    )
-    assert reply.error.reason == "ValueError: two lines of <a path>"
+    logger = logging.getLogger("flwr")
+    monkeypatch.setattr(logger, "filters", [])  # of an earlier `fgl` in this process
+    logger.addHandler(caplog.handler)
+    try:
+        assert "Traceback (most recent call last)" in reason(simulated)
+        assert caplog.text == ""
+        assert reason(deployed) == "ValueError: two lines of <a path>"
+        assert "Traceback (most recent call last)" in caplog.text
+    finally:
+        logger.removeHandler(caplog.handler)

@@ -16,11 +16,20 @@ from experiments.cli.options import SetOption, load
 from experiments.cli.terminal import (
     console,
     errors,
+from experiments import bench
+from experiments.cli import plan as plan_cli
+from experiments.cli import store as store_cli
+from experiments.cli import table as table_cli
+from experiments.cli.options import SetOption, load
+from experiments.cli.terminal import (
+    EXIT_FAILED,
+    console,
     prepare_output,
     progress_bars,
     quiet,
     show,
     show_runs,
+    tell_failure,
     told_in_a_sentence,
 )
 from fgl_flower.config import RunConfig, describe_keys
@@ -101,7 +110,7 @@ def compare(
     """Run several configurations, skip those that are finished already, and print one table.
 
     A configuration counts as finished when a finished run with the same keys, data and models lies in its runs-dir.
-    The page [bold]compare.html[/] in the runs-dir shows them side by side.
+    The page [bold]compare.html[/] in the runs-dir shows them side by side. When a run fails, the others go on.
 
     [bold]Examples[/]
 
@@ -117,15 +126,20 @@ def compare(
             _check(configs)  # all of them before the first one starts
         done: list[Run] = []
         for config, found in zip(configs, runs, strict=True):
-            with once_begun() if done else nullcontext():
+            try:
                 done.append(_reuse(found) if found else _execute(config, engine))
-        show_runs(done)
-        try:
-            page = _write_report([one.path for one in done], done[0].path.parent / "compare.html")
-        except OSError as error:
-            errors.print(f"fgl: compare.html is not written: {error.strerror}", style="red", highlight=False)
-        else:
-            console.print(f"report: {page}", soft_wrap=True, highlight=False)
+            except Exception as error:  # one run that fails does not cost the others
+                tell_failure(error, verbose)
+        if done:
+            show_runs(done)
+            try:
+                page = _write_report([one.path for one in done], done[0].path.parent / "compare.html")
+            except OSError as error:
+                errors.print(f"fgl: compare.html is not written: {error.strerror}", style="red", highlight=False)
+            else:
+                console.print(f"report: {page}", soft_wrap=True, highlight=False)
+    if len(done) < len(configs):
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()

@@ -100,11 +100,16 @@ def told_in_a_sentence(verbose: bool) -> Iterator[None]:
         errors.print("fgl: interrupted", style="red")
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
-        if verbose:
-            errors.print_exception()
-        told = "; ".join([reason(error), *getattr(error, "__notes__", [])])
-        errors.print(f"fgl: the run failed: {told}", style="red", markup=False, highlight=False)
+        tell_failure(error, verbose)
         sys.exit(EXIT_FAILED)
+
+
+def tell_failure(error: Exception, verbose: bool) -> None:
+    """Say on stderr why a run failed."""
+    if verbose:
+        errors.print_exception()
+    told = "; ".join([reason(error), *getattr(error, "__notes__", [])])
+    errors.print(f"fgl: the run failed: {told}", style="red", markup=False, highlight=False)
 
 
 @contextmanager

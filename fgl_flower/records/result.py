@@ -1,5 +1,6 @@
 """The figures of a run: what `result.json` holds."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +17,12 @@ class Failure(BaseModel):
     client: str = Field(description="The client's partition, or 'node ID' where it never told it.")
     reason: str
     rounds: list[int] = Field(description="Server rounds in which it failed for this reason; 0: before the first.")
+
+    @classmethod
+    def listed(cls, rounds: Mapping[tuple[str, str], Iterable[int]]) -> list[Self]:
+        """Return failures by client and reason: clients by partition, those without one last, then by round."""
+        found = [cls(client=client, reason=why, rounds=sorted(when)) for (client, why), when in rounds.items()]
+        return sorted(found, key=lambda one: (not one.client.isdecimal(), _number(one.client), one.client, one.rounds))
 
 
 class Result(BaseModel):
@@ -79,3 +86,7 @@ class Result(BaseModel):
 def partition_name(config: RunConfig) -> str:
     """Return 'iid', 'domain' or 'dirichlet-BETA'."""
     return f"dirichlet-{config.beta:g}" if config.partition == "dirichlet" else config.partition
+
+
+def _number(client: str) -> int:
+    return int(client) if client.isdecimal() else 0

@@ -132,4 +132,4 @@ def _from_events(events: Sequence[Mapping[str, object]]) -> list[Failure]:
             key = str(event.get("client")), str(event.get("reason"))
             number = event.get("round")
             rounds.setdefault(key, set()).add(number if isinstance(number, int) else 0)
-    return [Failure(client=client, reason=why, rounds=sorted(when)) for (client, why), when in rounds.items()]
+    return Failure.listed(rounds)

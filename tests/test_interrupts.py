@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from experiments.shows.ctrl_c import interrupt
-from fgl_flower.reading import read_run
-from fgl_flower.synthesis.upkeep import verify
+from fgl_flower.records.reading import read_run
+from fgl_flower.synthesis.maintenance import verify
 
 START = """
 import os, signal, subprocess, sys, threading, time

@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from fgl_flower.errors import ConfigError
-from fgl_flower.reading import read_run
+from fgl_flower.records.reading import read_run
 
 MARK = "FGL_SHOW"  # in the environment of all that a run starts, whoever its parent is by now
 LIMIT = 10.0  # seconds

@@ -3,7 +3,6 @@
 import os
 import shlex
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,16 +13,9 @@ from experiments.bench.app import app as bench_app
 from experiments.cli import plan, store, table
 from experiments.cli.options import SetOption, load
 from experiments.cli.terminal import (
-    console,
-    errors,
-from experiments import bench
-from experiments.cli import plan as plan_cli
-from experiments.cli import store as store_cli
-from experiments.cli import table as table_cli
-from experiments.cli.options import SetOption, load
-from experiments.cli.terminal import (
     EXIT_FAILED,
     console,
+    errors,
     prepare_output,
     progress_bars,
     quiet,
@@ -33,7 +25,7 @@ from experiments.cli.terminal import (
     told_in_a_sentence,
 )
 from fgl_flower.config import RunConfig, describe_keys
-from fgl_flower.errors import ConfigError, once_begun
+from fgl_flower.errors import ConfigError
 from fgl_flower.interrupts import caught
 from fgl_flower.records.finished import FinishedRuns
 from fgl_flower.records.reading import Run, read_run

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments.table.files import named
 from fgl_flower.records.reading import Run, read_run
 from fgl_flower.report.table.curves import curve_pairs
 from fgl_flower.report.table.page import render_table_page, write_table_page
 from fgl_flower.report.table.rows import Row, TableReport
+from tests.drawings import dots, lines, texts
 from tests.made_runs import made_run, run_of
 from tests.test_report import HOSTILE, Page
 
@@ -148,7 +150,7 @@ def test_text_of_others_is_escaped(tmp_path: Path) -> None:
 
 
 def test_curves_are_means_over_seeds_in_a_band(tmp_path: Path) -> None:
-    """Two seeds, rounds 1 and 2 of 0 to 2: x 257 and 454; means 0.2 and 0.5: y 200.8 and 130."""
+    """Two seeds, rounds 1 and 2 of 0 to 2: means 0.2 and 0.5, from 0.1 to 0.3 and 0.5."""
     runs = {0: run_of(0, validation=[0.1, 0.5]), 1: run_of(1, validation=[0.3, 0.5])}
     one_shot = {0: run_of(0, validation_accuracy=0.75), 1: run_of(1, validation_accuracy=0.25)}
     rows = [
@@ -159,10 +161,14 @@ def test_curves_are_means_over_seeds_in_a_band(tmp_path: Path) -> None:
     [pair] = curve_pairs(rows)
     assert pair["title"] == "a"
     assert [one["name"] for one in pair["legend"]] == ["FedAvg", "Centralised"]
-    assert 'points="257.0,200.8 454.0,130.0"' in pair["over_rounds"]
-    assert '<polygon points="257.0,224.4 454.0,130.0 454.0,130.0 257.0,177.2"' in pair["over_rounds"]
-    assert '<circle cx="60.0" cy="130.0"' in pair["over_rounds"]
-    assert "1 MB" in pair["over_bytes"]
+    band, [one, two] = lines(pair["over_rounds"], "FedAvg")
+    [[at_zero, at_right]] = lines(pair["over_rounds"], "Centralised")
+    assert two == pytest.approx(at_right)  # 0.5, at the end of the axis
+    assert one[0] - at_zero[0] == pytest.approx(two[0] - one[0])
+    tenth = (one[1] - two[1]) / 3
+    assert [y for _, y in band[:4]] == pytest.approx([one[1] + tenth, two[1], two[1], one[1] - tenth], abs=1e-3)
+    assert dots(pair["over_rounds"], "Centralised") == [pytest.approx(at_zero, abs=1e-3)]
+    assert "1 MB" in texts(pair["over_bytes"])
     assert 'id="curves"' not in render_table_page(report(*rows[1:]))
 
 
@@ -235,6 +241,24 @@ def test_the_tuned_values_stand_beside_their_grid() -> None:
     several = row("FedAdam", accuracy={0: 0.5}, tuned={"local-lr": 0.1, "adaptive-lr": 0.01})
     lines = table(render_table_page(report(several, axes=("method",))), "tuning")
     assert lines[1] == ["FedAdam", "local-lr = 0.1 adaptive-lr = 0.01"]
+
+
+@pytest.mark.parametrize(
+    ("grid", "marked"),
+    [
+        ([0.03, 0.1, 0.3], False),
+        ([0.1, 0.3], True),
+        ([0.03, 0.1], True),
+        ([0.1], False),
+        ([0.1, 0.1], False),
+        ([], False),
+    ],
+)
+def test_page_and_files_mark_the_same_values_at_an_end_of_a_grid(grid: list[float], marked: bool) -> None:
+    tuned = {"local-lr": 0.1}
+    made = report(row("FedAvg", "a", accuracy={0: 0.5}, tuned=tuned), grid={"local-lr": grid})
+    assert table(render_table_page(made), "tuning")[1] == ["FedAvg", "0.1*" if marked else "0.1"]
+    assert named(tuned, made.grid) == "local-lr = 0.1" + " (an end of the grid)" * marked
 
 
 def test_partitions_and_galleries_are_shown_once(tmp_path: Path) -> None:

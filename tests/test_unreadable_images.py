@@ -22,14 +22,14 @@ from clients.digest import digest
 from clients.evaluation import measure
 from clients.prompting import prompts
 from clients.training import fit
-from fgl_flower.arrays import to_arrays
 from fgl_flower.config import RunConfig
 from fgl_flower.foundation.captioner import Captioner
-from fgl_flower.learning.models import build_model
-from fgl_flower.limits import Limits
-from fgl_flower.payload import PromptPayload, decode, encode
-from fgl_flower.reading import read_run
+from fgl_flower.learning.classifier import build_model
+from fgl_flower.records.reading import read_run
 from fgl_flower.simulation import InlineGrid
+from fgl_flower.wire.arrays import to_arrays
+from fgl_flower.wire.codec import PromptPayload, decode, encode
+from fgl_flower.wire.limits import Limits
 from strategies.gate import Admitted, Gate
 from strategies.planning import limits_for
 from tests.test_cli import fgl

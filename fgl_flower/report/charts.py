@@ -61,9 +61,7 @@ def line_chart(
     with axes(300, left=60, right=26, top=12, bottom=52) as axis:
         _scale(axis, min(xs), max(xs), log_x)
         axis.xaxis.set_major_formatter(lambda x, _: x_text(x))
-        axis.tick_params(axis="x", pad=9)
-        axis.tick_params(axis="y", pad=8)
-        axis.set_xlabel(x_label, labelpad=9)
+        axis.set_xlabel(x_label)
         axis.grid(axis="y", clip_on=False)
         for curve in curves:
             _draw(axis, curve)
@@ -110,5 +108,5 @@ def _draw(axis: Axes, curve: Curve) -> None:
         dot(axis, *curve.points[-1], 2.4, curve.series, curve.name)
         return
     [(x, y)] = curve.points
-    axis.plot([x, axis.get_xlim()[1]], [y, y], **look | {"linestyle": "dotted"}, linewidth=1)
+    axis.plot([x, axis.get_xlim()[1]], [y, y], **look | {"linestyle": "dotted"}, linewidth=1, gid=title)
     dot(axis, x, y, 4.2, curve.series, curve.name)

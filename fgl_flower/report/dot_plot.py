@@ -55,7 +55,6 @@ def dot_plot(dots: Sequence[Dot], scale: tuple[int, int, int]) -> Markup:
         ticks = range(low, high + 1, step)
         axis.set_xticks(ticks, [f"{tick} %" if tick == high else str(tick) for tick in ticks])
         axis.set_yticks(range(len(dots)), short)
-        axis.tick_params(axis="x", pad=9)
         axis.tick_params(axis="y", pad=14, labelcolor=INK)
         axis.grid(axis="x", clip_on=False)
         for y, (label, name, row) in enumerate(zip(axis.get_yticklabels(), names, dots, strict=True)):

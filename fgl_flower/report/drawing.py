@@ -33,6 +33,10 @@ _STYLE: Any = {key: value for key, value in matplotlib.rcParamsDefault.items() i
     "grid.linewidth": 1,
     **{f"axes.spines.{side}": False for side in ("left", "right", "top", "bottom")},
     **{f"{axis}tick.{key}": value for axis in "xy" for key, value in (("labelcolor", SOFT), ("major.size", 0))},
+    # wide enough for a phone's larger letters
+    "xtick.major.pad": 13,
+    "ytick.major.pad": 8,
+    "axes.labelpad": 10,
 }
 
 
@@ -92,7 +96,7 @@ def _of_the_page(found: re.Match[str]) -> str:
     """Return a tag of matplotlib's with the page's letters and colours, an id as a title or not at all."""
     tag = found[0]
     if tag.startswith("<g id="):
-        title = re.match(rf'<g id="{_TITLE}(.*)"', tag, flags=re.DOTALL)
-        return f"<g><title>{title[1]}</title>" if title else "<g>"
+        title = re.fullmatch(rf'<g id="{_TITLE}(.*)">', tag, flags=re.DOTALL)
+        return f"<g><title>{title[1]}</title>" if title else "<g/>" if tag.endswith("/>") else "<g>"
     tag = re.sub(r'style="font[^"]*?(?=text-anchor|fill|opacity|")', 'style="', tag)
     return re.sub(r"#0000([0-9a-f]{2})", lambda colour: f"var(--{_VARIABLES[int(colour[1], 16) - 1]})", tag)

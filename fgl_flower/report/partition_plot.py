@@ -1,13 +1,12 @@
 """Label counts by client, drawn from the counts that a run left."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from fgl_flower.report.drawing import SERIES, WIDTH, axes, svg
+from fgl_flower.report.drawing import SERIES, WIDTH, axes, svg, titled
 from fgl_flower.report.series import COLOURS
 
 LEFT, RIGHT = 76, 12
@@ -36,25 +35,17 @@ def partition_plot(counts: np.ndarray, classes: Sequence[str], *, clients: int =
         axis.xaxis.set_major_locator(MaxNLocator(10, integer=True))
         axis.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         axis.yaxis.set_major_formatter(EngFormatter(sep=""))
-        axis.tick_params(axis="x", pad=9)
-        axis.tick_params(axis="y", pad=8)
-        axis.set_xlabel("client", labelpad=9)
-        axis.set_ylabel("private images", labelpad=12)
-        axis.grid(axis="y", clip_on=False)
+        axis.set_xlabel("client")
+        axis.set_ylabel("private images", labelpad=16)
         tops = table.cumsum(1)  # (clients, classes)
         width = 0.8 * (WIDTH - LEFT - RIGHT) / len(table)
-        for (colour, shade), count, top in zip(looks, table.T, tops.T, strict=True):
+        for name, (colour, shade), count, top in zip(classes, looks, table.T, tops.T, strict=True):
             [holders] = count.nonzero()
             # All parts of a class are one line with gaps: a thousand rectangles would take a second.
             xs = np.stack([holders, holders, np.full(len(holders), np.nan)], 1).ravel()
             ys = np.stack([(top - count)[holders], top[holders], top[holders]], 1).ravel()
-            look: dict[str, Any] = {
-                "color": SERIES[colour],
-                "alpha": shade,
-                "linewidth": width,
-                "solid_capstyle": "butt",
-            }
-            axis.plot(xs, ys, **look, clip_on=False)
+            [part] = axis.plot(xs, ys, color=SERIES[colour], alpha=shade, linewidth=width, gid=titled(name))
+            part.set(clip_on=False, solid_capstyle="butt")
         drawing = svg(axis, "private images by client and class")
     return (_legend(classes, looks) if len(classes) <= NAMED else Markup()) + drawing
 

@@ -7,7 +7,7 @@ it depends on.
 
 import hashlib
 import json
-import os
+import platform
 from pathlib import Path
 
 import kornia
@@ -77,7 +77,7 @@ def _digest(server: Server, images: Images) -> str:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "learning": _learning(),
-        "processor": os.uname().machine,
+        "processor": platform.machine(),
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for block in (images.pixels, images.labels, server.validation.pixels, server.validation.labels):

@@ -63,17 +63,19 @@ def test_held_out_worlds_show_what_the_public_split_does_not(kind: str, classes:
     assert set(source.private["domain"]) == set(range(domains))
 
 
-def test_world_comes_back_from_the_cache_bit_for_bit_and_survives_damage() -> None:
+def test_world_comes_back_from_the_cache_bit_for_bit_and_survives_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     drawn = worlds._draw("world", "validation", 60, 3)
     first, second = (worlds.load_split("world", "validation", 60, seed=3) for _ in range(2))
     assert first[:] == second[:] == drawn[:]
     assert second.features == drawn.features
-    files = list(worlds.cache_dir().glob("world-validation-60-*.parquet"))
-    assert files
-    for file in files:
-        file.write_bytes(b"not parquet")
+    (file,) = (tmp_path / "fgl-flower").iterdir()
+    assert file.match("world-validation-60-*.parquet")
+    file.write_bytes(b"not parquet")
     assert worlds.load_split("world", "validation", 60, seed=3)[:] == drawn[:]
-    assert not list(worlds.cache_dir().glob("*.tmp"))
+    assert list(worlds.cache_dir().iterdir()) == [file]
 
 
 @pytest.mark.parametrize("module", [shapes, world], ids=["shapes", "world"])
@@ -91,10 +93,29 @@ def test_another_version_of_what_draws_never_reads_the_cache(
         assert len(list(worlds.cache_dir().glob("*.parquet"))) == count
 
 
-def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_no_error_but_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert len(worlds.load_split("world", "test", 6)) == 6
+    for _ in range(2):
+        assert len(worlds.load_split("world", "test", 6)) == 6
+    (told,) = [record.message for record in caplog.records if record.name == worlds.__name__]
+    assert str(tmp_path / "file") in told
+    assert "drawn anew" in told
+
+
+def test_a_user_without_a_home_folder_has_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert worlds.cache_dir() == tmp_path / ".cache/fgl-flower"
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert worlds.cache_dir().parent == tmp_path
 
 
 def test_folder_with_splits(tmp_path: Path) -> None:

@@ -230,14 +230,15 @@ def _summary(contestants: list[Contestant], results: dict[str, Any]) -> list[dic
 
 
 def _describe(device: Any) -> str:
-    import os
-
+    import psutil
     import torch
+
+    from fgl_flower.environment import cores
 
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
-    cores, kind = len(os.sched_getaffinity(0)), torch.backends.cpu.get_cpu_capability()
-    return f"{cores} CPU cores ({kind}), torch {torch.__version__}, load {os.getloadavg()[0]:.1f} before"
+    kind, load = torch.backends.cpu.get_cpu_capability(), psutil.getloadavg()[0]
+    return f"{cores()} CPU cores ({kind}), torch {torch.__version__}, load {load:.1f} before"
 
 
 def _write(results: dict[str, Any], output: Path | None) -> None:

@@ -2,9 +2,11 @@
 
 import hashlib
 import io
+import logging
 import os
-import sys
 import tempfile
+from contextlib import suppress
+from functools import cache
 from inspect import getfile
 from pathlib import Path
 from typing import cast
@@ -14,9 +16,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from datasets.table import InMemoryTable
 from PIL import Image
+from platformdirs import user_cache_path
 
 from fgl_flower.data import shapes, world
 from fgl_flower.data.folders import features
+from fgl_flower.files import write_bytes
 
 __all__ = ["KINDS", "cache_dir", "load_split"]
 
@@ -28,14 +32,16 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # name: classes, 
 
 
 def cache_dir() -> Path:
-    """Return the folder for what can be made again: `fgl-flower` in $XDG_CACHE_HOME or the platform's cache folder."""
+    """Return the folder for what can be made again: `fgl-flower` in $XDG_CACHE_HOME or the platform's cache folder.
+
+    A user without a home folder gets one among the temporary files.
+    """
     if given := os.environ.get("XDG_CACHE_HOME"):
         return Path(given) / "fgl-flower"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "fgl-flower"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "fgl-flower"
-    return Path.home() / ".cache" / "fgl-flower"
+    with suppress(RuntimeError):  # neither HOME nor the password file names a home folder
+        if (folder := user_cache_path("fgl-flower", appauthor=False)).is_absolute():
+            return folder
+    return Path(tempfile.gettempdir(), f"fgl-flower-{os.getuid()}")
 
 
 def load_split(kind: str, split: str, count: int, *, seed: int = 0) -> datasets.Dataset:
@@ -87,15 +93,16 @@ def _png(pixels: np.ndarray) -> bytes:
 
 
 def _write(dataset: datasets.Dataset, path: Path) -> None:
-    """Write the file as a whole or not at all; a cache that cannot be written is no error."""
+    """Write the file as a whole or not at all; a cache that cannot be written costs the time of drawing again."""
+    content = io.BytesIO()
+    pq.write_table(dataset.data.table, content)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        os.close(handle)
-        try:
-            pq.write_table(dataset.data.table, temporary)
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except OSError:
-        return
+        write_bytes(path, content.getvalue())
+    except OSError as error:
+        _warn(f"the cache {path.parent} cannot be written ({error.strerror}): images are drawn anew in each run")
+
+
+@cache
+def _warn(sentence: str) -> None:
+    logging.getLogger(__name__).warning(sentence)

@@ -12,7 +12,7 @@ import psutil
 
 from fgl_flower.revision import git_state
 
-__all__ = ["describe", "git_state", "versions"]
+__all__ = ["cores", "describe", "git_state", "versions"]
 
 LIBRARIES = (
     "fgl-flower",
@@ -45,6 +45,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def describe() -> dict[str, Any]:
     """Return the contents of environment.json: platform, processor, memory in bytes, libraries, git."""
     return {
@@ -52,7 +57,7 @@ def describe() -> dict[str, Any]:
         "implementation": platform.python_implementation(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_name(),
-        "cpu_count": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpu_count": cores(),
         "memory_bytes": psutil.virtual_memory().total,
         "accelerator": _accelerator(),
         "libraries": versions(),

@@ -1,7 +1,6 @@
 """One shard of the store: a parquet file of images with their origin, written in one move."""
 
 import errno
-import fcntl
 import hashlib
 import io
 import json
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock
 from PIL import Image
 
 from fgl_flower.errors import StoreError
@@ -110,10 +110,9 @@ def shard_names(store: Path) -> list[str]:
 
 @contextmanager
 def locked(store: Path) -> Iterator[None]:
-    """Hold a store's lock: nobody commits or merges meanwhile. The kernel frees it when its holder dies."""
+    """Hold a store's lock: nobody commits or merges meanwhile. The system frees it when its holder dies."""
     shard_folder(store).mkdir(parents=True, exist_ok=True)
-    with (store / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(store / ".lock"):
         yield
 
 
@@ -169,7 +168,9 @@ def write_shard(folder: Path, table: pa.Table) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries, so that a rename survives a power cut."""
+    """Flush a folder's entries, so that a rename survives a power cut; Windows has no such call."""
+    if os.name == "nt":
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fgl_flower.errors import RunError
 from fgl_flower.foundation.generator import Generator
-from fgl_flower.synthesis import upkeep
+from fgl_flower.synthesis import maintenance as upkeep
 from fgl_flower.synthesis.engine import LocalEngine
 from fgl_flower.synthesis.quality import Drawn, check_finite, is_nearly_constant, nearly_constant
 from fgl_flower.synthesis.sampler import Sampler

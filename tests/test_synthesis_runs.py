@@ -8,7 +8,7 @@ import torch
 
 from fgl_flower.errors import RunError
 from fgl_flower.records.reading import read_run
-from fgl_flower.synthesis import upkeep
+from fgl_flower.synthesis import maintenance as upkeep
 from strategies import one_shot
 from tests.tiny_models import save_decoder_of_one_value, save_text_to_image
 from tests.whole_runs import served, small

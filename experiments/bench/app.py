@@ -233,7 +233,7 @@ def _describe(device: Any) -> str:
     import psutil
     import torch
 
-    from fgl_flower.environment import cores
+    from fgl_flower.records.environment import cores
 
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"

@@ -29,15 +29,34 @@ def _limits(generator: str, revision: str, kind: Kind) -> Limits:
     )
 
 
-def limits_for(config: RunConfig) -> Limits:
+def limits_for(config: RunConfig, classes: int = 0, styles: int = 0) -> Limits:
     """Return the bounds of a client's payload: those of the run's level, counted with the generator's own tokenizer.
+
+    Parameters
+    ----------
+    config : RunConfig
+    classes, styles : int
+        The federation's; what one client may send of arrays at this level is never above the bounds.
 
     Raises
     ------
     ModelError
         If the level needs the generator's text encoder and it has none of CLIP's kind.
     """
-    return _limits(config.generator, config.generator_revision, level_of(config.prompt_level).kind)
+    limits = _limits(config.generator, config.generator_revision, level_of(config.prompt_level).kind)
+    if limits.kind == "text" or limits.embedding is None:
+        return limits
+    tokens, width = limits.embedding
+    if limits.kind == "embeddings":
+        groups = classes * (max(1, styles) + 1 if config.embedding_groups == "class-style" else 1)  # +1: no style
+        arrays, rows = groups * config.embedding_clusters, tokens
+    else:
+        arrays, rows = (classes if config.token_subject == "class" else styles), config.token_vectors
+    sent = arrays * (rows * width * FLOAT16_BYTES + ARRAY_OVERHEAD)
+    prompts = arrays if limits.kind == "embeddings" else classes * (styles + 1)
+    return replace(
+        limits, array_bytes=max(limits.array_bytes, sent), prompts=max(limits.prompts, prompts)
+    )
 
 
 def plan_for(config: RunConfig, classes: Sequence[str], payloads: Sequence[PromptPayload]) -> SynthesisPlan:

@@ -8,6 +8,7 @@ called as its authors meant it to be. Each image's noise comes from a generator 
 import inspect as python_inspect
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy, deepcopy
 from typing import Any
 
 import numpy as np
@@ -129,10 +130,7 @@ class Sampler:
         self.fast = fast_path(self.generator)
         pipeline = self.generator.pipeline
         if not self.fast:
-            if (self.settings.guidance_from, self.settings.guidance_until) != (0.0, 1.0):
-                raise ModelError(f"a guidance interval needs a StableDiffusionPipeline, not {self.settings.pipeline}")
-            pipeline = type(pipeline)(**pipeline.components)  # shares the weights, not the scheduler's state
-            pipeline.set_progress_bar_config(disable=True)
+            pipeline = _replica(pipeline)
         self.pipeline = pipeline
         self.scheduler_class = _scheduler_class(self.settings.scheduler, pipeline)
 
@@ -214,6 +212,15 @@ class Sampler:
             options["negative_prompt"] = [settings.negative_prompt] * len(rows)
         options = _accepted(pipeline.__call__, **options)
         return pipeline(prompt=[row.prompt for row in rows], generator=noise, output_type="pt", **options).images
+
+
+def _replica(pipeline: Any) -> Any:
+    """Return a pipeline with the same weights, and its own copy of everything that keeps state during a call."""
+    replica = copy(pipeline)  # not built anew: that would lose what its configuration says besides the components
+    for name, part in pipeline.components.items():
+        if part is not None and not isinstance(part, torch.nn.Module):  # scheduler, tokenizers, processors
+            setattr(replica, name, deepcopy(part))
+    return replica
 
 
 def fast_path(generator: Generator) -> bool:

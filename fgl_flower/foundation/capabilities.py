@@ -28,7 +28,9 @@ _INTERCHANGEABLE = re.compile(
     "|DPMSolverMultistep|DPMSolverSinglestep|DPMSolverSDE|DEISMultistep|UniPCMultistep)Scheduler"
 )
 
-_KINDS: tuple[tuple[str, set[str], str], ...] = (  # (what the name of the class holds, what its call takes, what it is); the first that fits
+_KINDS: tuple[
+    tuple[str, set[str], str], ...
+] = (  # (what the name of the class holds, what its call takes, what it is); the first that fits
     ("Inpaint|Fill", {"mask", "mask_image"}, "fills masked parts of an image (inpainting)"),
     ("Video", {"video", "num_frames", "video_length", "num_videos_per_prompt"}, "makes videos"),
     ("Audio|Music", {"audio_length_in_s", "audio_end_in_s", "audio_duration", "audio_end_s"}, "makes sound"),

@@ -13,10 +13,10 @@ from fgl_flower.data.sources import Source, load_source
 from fgl_flower.device import resolve_device
 from fgl_flower.errors import ConfigError, DataError
 from fgl_flower.foundation.captioner import check_captioner
-from fgl_flower.foundation.generator import check_generator
 from fgl_flower.foundation.text import tokenizer_of
 from fgl_flower.foundation.truncation import truncation_for
 from fgl_flower.levels.level import level_of
+from fgl_flower.synthesis.generator_checks import check_generator
 from fgl_flower.wire.codec import texts_fault
 from fgl_flower.wire.limits import Limits
 from fgl_flower.wire.unicode_checks import name_fault
@@ -48,11 +48,9 @@ def preflight(config: RunConfig, *, divided: bool = True) -> None:
         partition(source.private, config)
     if config.draws:
         level = level_of(config.prompt_level)
-        check_generator(config.generator, config.generator_revision)
+        check_generator(config)
         if "captioner" in level.client_models:
             check_captioner(config.captioner, config.captioner_revision)
-        if level.client_models & {"text-encoder", "generator"}:
-            tokenizer_of(config.generator, config.generator_revision)
         level.check(config, source.classes, source.domains)
         if config.synthesis_engine == "ray":
             _check_ray(config.ray_address or os.environ.get("RAY_ADDRESS", ""))

@@ -12,6 +12,7 @@ from fgl_flower.levels.downloads import client_models
 from fgl_flower.levels.level import level_of
 from fgl_flower.levels.offers import own_name
 from fgl_flower.records.run_folder import Sample
+from fgl_flower.synthesis.generator_checks import notes
 from fgl_flower.synthesis.quality import nearly_constant
 from fgl_flower.synthesis.store import SyntheticStore
 from fgl_flower.wire.payload import PromptPayload
@@ -89,6 +90,8 @@ class Drawing:
             warn=server.folder.warn,
         )
         self.limits = self.synthesis.limits
+        for sentence in notes(config):
+            server.folder.warn(sentence)
         self.samples: list[Sample] = []
         self.class_counts: dict[int, dict[str, int]] = {}
 

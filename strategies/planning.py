@@ -1,9 +1,11 @@
 """What the server makes of a prompt round before anything is drawn: the limits of a payload, and the plan."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from fgl_flower.config import RunConfig
+from fgl_flower.data.sources import load_source
 from fgl_flower.errors import ConfigError, RunError
 from fgl_flower.foundation.text import tokenizer_of
 from fgl_flower.foundation.truncation import truncation_for
@@ -12,6 +14,7 @@ from fgl_flower.synthesis.plan import SynthesisPlan, plan_of
 from fgl_flower.synthesis.settings import settings_for
 from fgl_flower.wire.limits import Kind, Limits
 from fgl_flower.wire.payload import PromptPayload
+from fgl_flower.wire.vectors import FLOAT16, TOKEN_HEADER_LIMIT
 from strategies.budget import allot, held_images
 
 
@@ -41,12 +44,30 @@ def notes_on(config: RunConfig, plan: SynthesisPlan) -> list[str]:
 def limits_for(config: RunConfig) -> Limits:
     """Return the bounds of a client's payload: those of the run's level, counted with the generator's own tokenizer.
 
+    Arrays may take what an honest client sends that holds every class and style: many classes of a wide text encoder
+    take more than the usual bound.
+
     Raises
     ------
+    DataError
+        If the level sends arrays and the data set, whose classes count, is missing.
     ModelError
         If the level needs the generator's text encoder and it has none of CLIP's kind.
     """
-    return _limits(config.generator, config.generator_revision, level_of(config.prompt_level).kind)
+    limits = _limits(config.generator, config.generator_revision, level_of(config.prompt_level).kind)
+    if limits.kind == "text" or limits.embedding is None:
+        return limits
+    source = load_source(config)
+    classes, styles = len(source.classes), len(source.domains)
+    tokens, width = limits.embedding
+    if limits.kind == "embeddings":
+        groups = classes * (styles + 1 if config.embedding_groups == "class-style" else 1)  # + 1: of unknown style
+        prompts = arrays = min(groups * config.embedding_clusters, config.max_captions)  # each is of an image at least
+        each = tokens * width * FLOAT16.itemsize
+    else:
+        prompts, arrays = classes * (styles + 1), classes if config.token_subject == "class" else styles
+        each = config.token_vectors * width * FLOAT16.itemsize + TOKEN_HEADER_LIMIT
+    return replace(limits, array_bytes=max(limits.array_bytes, arrays * each), prompts=max(limits.prompts, prompts))
 
 
 def plan_for(config: RunConfig, classes: Sequence[str], payloads: Sequence[PromptPayload]) -> SynthesisPlan:

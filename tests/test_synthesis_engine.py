@@ -218,9 +218,6 @@ def test_other_pipelines_run_as_their_authors_meant(tiny_checkpoint: Path, tmp_p
     LocalEngine(generator=own, batch_size=7).fill(plan, store)
     drawn = {i.key: i.pixels().transpose(2, 0, 1).astype(int) for i in store.read(plan.keys)}
     assert max(np.abs(drawn[k] - e).max() for k, e in zip(plan.keys, expected, strict=True)) <= 1
-    interval = plan_for(own, 1, guidance_until=0.5)
-    with pytest.raises(ModelError, match="guidance interval"):
-        LocalEngine(generator=own).fill(interval, store)
 
 
 def test_schedulers_that_add_noise_take_it_from_the_images_own_generator(tmp_path: Path) -> None:

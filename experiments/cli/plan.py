@@ -51,7 +51,9 @@ def plan(file: FileArgument, set_: SetOption = None) -> None:
         settings = made.settings
         console.print(
             f"{len(made):,} images of {len(table.rows):,} prompts by {settings.generator} {settings.revision[:19]} "
-            f"in {settings.steps} steps at guidance {settings.guidance:g}; plan {made.digest}",
+            f"({settings.pipeline}) in {settings.steps} steps of {settings.scheduler} at guidance "
+            f"{settings.guidance:g} in {settings.precision}, drawn at {settings.size} px, stored at "
+            f"{settings.stored_size} px; plan {made.digest}",
             soft_wrap=True,
             markup=False,
             highlight=False,
@@ -122,6 +124,7 @@ def _ask(config: RunConfig) -> tuple[Any, dict[str, str], list[str]]:
     from fgl_flower.preflight import preflight
     from fgl_flower.records.ledger import Ledger
     from fgl_flower.simulation import InlineGrid
+    from fgl_flower.synthesis.generator_checks import notes
     from fgl_flower.wire.codec import decode
     from fgl_flower.wire.payload import PromptPayload
     from strategies.gate import Gate
@@ -144,7 +147,8 @@ def _ask(config: RunConfig) -> tuple[Any, dict[str, str], list[str]]:
         f"client {p.partition} leaves out images that cannot be read: {p.skipped}" for p in payloads if p.skipped
     ]
     made = plan_for(config, source.classes, payloads)
-    return made, grid.quarantined, [*source.notes, *left_out, *notes_on(config, made)]
+    remarks = [*source.notes, *notes(config), *left_out, *notes_on(config, made)]
+    return made, grid.quarantined, remarks
 
 
 def _remark(remarks: Sequence[str]) -> None:

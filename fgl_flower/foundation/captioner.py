@@ -19,6 +19,7 @@ from fgl_flower.device import resolve_device
 from fgl_flower.errors import ModelError
 from fgl_flower.extension_points import CAPTIONER
 from fgl_flower.foundation.digests import digest
+from fgl_flower.foundation.hub import hub_fault
 from fgl_flower.foundation.miniature import weights_dir
 from fgl_flower.foundation.own import Describes, instance
 
@@ -61,9 +62,7 @@ def captioner_folder(model_id: str, revision: str = "", *, download: bool = True
         if download:
             return Path(snapshot_download(model_id, **options))
     except Exception as error:  # the hub client raises a dozen unrelated types
-        raise ModelError(
-            f"no captioner {model_id!r}: neither a folder, nor cached, nor to be had from the hub"
-        ) from error
+        raise ModelError(hub_fault(error, "captioner", model_id, revision)) from error
     raise ModelError(f"the captioner {model_id!r} is not cached")
 
 

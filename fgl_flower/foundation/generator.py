@@ -1,7 +1,6 @@
 """Any diffusers text-to-image pipeline, by hub id or folder, with the identity the synthetic store files it under."""
 
 import contextlib
-import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,17 @@ from typing import TYPE_CHECKING, Any, Self
 from fgl_flower.device import resolve_device, resolve_precision
 from fgl_flower.errors import ModelError
 from fgl_flower.extension_points import GENERATOR
+from fgl_flower.foundation.capabilities import check_kind
+from fgl_flower.foundation.checkpoints import (
+    component_config,
+    index_of,
+    missing_part,
+    not_a_pipeline,
+    read_json,
+    refuse_other_paths,
+)
 from fgl_flower.foundation.digests import digest
+from fgl_flower.foundation.hub import hub_fault
 from fgl_flower.foundation.miniature import NAMES, weights_dir
 from fgl_flower.foundation.own import NoScheduler, OwnGenerator, OwnPipeline, instance
 
@@ -60,6 +69,11 @@ class GeneratorCard:
     folder: Path
     base: Path | None = None
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders that hold the components; the first that has one wins."""
+        return (self.folder, self.base) if self.base else (self.folder,)
+
 
 def inspect(model_id: str, revision: str = "") -> GeneratorCard:
     """Describe a generator without loading it; a hub id that is not cached is downloaded.
@@ -83,19 +97,20 @@ def inspect(model_id: str, revision: str = "") -> GeneratorCard:
         folder = weights_dir(model_id) if model_id in NAMES else Path(model_id).expanduser().resolve()
         name, commit = (model_id if model_id in NAMES else folder.name), ""
     else:
+        refuse_other_paths(model_id)
         folder = _download(model_id, revision)
         name, commit = model_id, folder.name
-    own = _read_json(folder / "fgl.json")
+    own = read_json(folder / "fgl.json")
     base = (folder / own["base"]).resolve() if "base" in own else None
-    index = _read_json(folder / "model_index.json") or (_read_json(base / "model_index.json") if base else {})
-    if "_class_name" not in index:
-        raise ModelError(f"{model_id!r} is not a diffusers pipeline: {folder} holds no model_index.json")
     folders = (folder, base) if base else (folder,)
-    scheduler = _component_config(folders, "scheduler", "scheduler_config.json")
+    index = index_of(folders)
+    if "_class_name" not in index:
+        raise ModelError(f"{model_id!r} is not a diffusers pipeline: {not_a_pipeline(folder)}")
+    scheduler = component_config(folders, "scheduler", "scheduler_config.json")
     return GeneratorCard(
         id=name,
         revision=commit or digest(folders),
-        pipeline=index["_class_name"],
+        pipeline=str(index["_class_name"]),
         scheduler=scheduler.get("_class_name", ""),
         steps=int(own.get("steps", DEFAULT_STEPS)),
         guidance=float(own.get("guidance", DEFAULT_GUIDANCE)),
@@ -109,17 +124,6 @@ def _own_card(reference: str) -> GeneratorCard:
     own: OwnGenerator = instance(GENERATOR, reference)
     kinds = OwnPipeline.__name__, NoScheduler.__name__
     return GeneratorCard(reference, str(own.revision), *kinds, 1, 1.0, int(own.size), Path())
-
-
-def check_generator(model_id: str, revision: str = "") -> None:
-    """Make sure that a generator is there, before anything else is done.
-
-    Raises
-    ------
-    ModelError
-        As `inspect`.
-    """
-    inspect(model_id, revision)
 
 
 class Generator:
@@ -188,7 +192,7 @@ def _load_pipeline(card: GeneratorCard, dtype: "torch.dtype") -> Any:
         logging.disable_progress_bar()
     options: dict[str, Any] = {"torch_dtype": dtype, "local_files_only": True}
     root = card.base or card.folder
-    index = _read_json(root / "model_index.json")
+    index = read_json(root / "model_index.json")
     if "safety_checker" in index:  # it blackens images, and the fast loop never asks it
         options |= {"safety_checker": None, "requires_safety_checker": False}
     if card.base:  # this folder's components win over those of the base
@@ -196,45 +200,40 @@ def _load_pipeline(card: GeneratorCard, dtype: "torch.dtype") -> Any:
             if (card.folder / name).is_dir():
                 module = diffusers if library == "diffusers" else __import__(library)
                 config = card.folder / name / "scheduler_config.json"
-                kind = str(_read_json(config).get("_class_name", class_name))
+                kind = str(read_json(config).get("_class_name", class_name))
                 extra = {} if config.exists() else {"torch_dtype": dtype}
                 options[name] = getattr(module, kind).from_pretrained(card.folder / name, **extra)
     return diffusers.DiffusionPipeline.from_pretrained(root, **options)
 
 
 def _download(model_id: str, revision: str) -> Path:
-    """Return the snapshot folder of a hub id; its name is the commit."""
+    """Return the snapshot folder of a hub id; its name is the commit.
+
+    A snapshot that an interrupted download left is completed, and other kinds of pipelines are refused by their index.
+    """
     import diffusers
+    from huggingface_hub import hf_hub_download
 
     options: dict[str, Any] = {"revision": revision} if revision else {}
+    cached = None
+    with contextlib.suppress(OSError, ValueError):
+        cached = Path(diffusers.DiffusionPipeline.download(model_id, local_files_only=True, **options))
+    if cached and not missing_part((cached,)):
+        return cached
     try:
-        with contextlib.suppress(OSError, ValueError):
-            return Path(diffusers.DiffusionPipeline.download(model_id, local_files_only=True, **options))
+        check_kind(model_id, read_json(Path(hf_hub_download(model_id, "model_index.json", **options))))
         return Path(diffusers.DiffusionPipeline.download(model_id, **options))
+    except ModelError:
+        raise
     except Exception as error:  # the hub client raises a dozen unrelated types
-        where = f"{model_id!r}" + (f" at revision {revision!r}" if revision else "")
-        raise ModelError(f"no generator {where}: neither a folder, nor cached, nor to be had from the hub") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise ModelError(f"{path} is not valid JSON: {error}") from None
-
-
-def _component_config(folders: tuple[Path, ...], component: str, file: str = "config.json") -> dict[str, Any]:
-    for folder in folders:
-        if config := _read_json(folder / component / file):
-            return config
-    return {}
+        if cached:
+            return cached  # what it lacks is told by whoever needs it
+        raise ModelError(hub_fault(error, "generator", model_id, revision)) from error
 
 
 def _default_size(folders: tuple[Path, ...]) -> int:
     """Return the side a Stable Diffusion checkpoint was trained at: latent side times the VAE's scale."""
-    denoiser = _component_config(folders, "unet") or _component_config(folders, "transformer")
-    blocks = _component_config(folders, "vae").get("block_out_channels", ())
+    denoiser = component_config(folders, "unet") or component_config(folders, "transformer")
+    blocks = component_config(folders, "vae").get("block_out_channels", ())
     side = denoiser.get("sample_size", 64)
     return int(side if isinstance(side, int) else side[0]) * 2 ** max(len(blocks) - 1, 0)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from fgl_flower.foundation.generator import Generator, inspect
 from fgl_flower.foundation.text import TextEncoder, text_folder
 
-ENCODED_PER_CALL = 128
+ENCODED_PIXELS_PER_CALL = 16 * 512 * 512
 
 
 def load_for_inversion(model_id: str, revision: str = "", device: str = "auto") -> Generator:
@@ -49,7 +49,7 @@ def encode_images(generator: Generator, pixels: torch.Tensor) -> torch.Tensor:
     """
     vae, size = generator.pipeline.vae, generator.card.size
     found = []
-    for part in pixels.split(ENCODED_PER_CALL):
+    for part in pixels.split(max(1, ENCODED_PIXELS_PER_CALL // size**2)):  # activations take memory by the pixel
         images = part.to(generator.device, torch.float32) / 127.5 - 1
         if images.shape[-1] != size:
             images = F.interpolate(images, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)

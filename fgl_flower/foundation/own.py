@@ -52,7 +52,7 @@ class OwnPipeline:
     """A user's generator where the engine expects a diffusers pipeline."""
 
     def __init__(self, own: OwnGenerator) -> None:
-        self.components = {"own": own}
+        self.components: dict[str, Any] = {}  # its author decides what threads share
         self.own = own
         self.scheduler = NoScheduler()
 

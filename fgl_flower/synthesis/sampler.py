@@ -131,9 +131,7 @@ class Sampler:
         self.fast = fast_path(self.generator)
         pipeline = self.generator.pipeline
         if not self.fast:
-            if (self.settings.guidance_from, self.settings.guidance_until) != (0.0, 1.0):
-                raise ModelError(f"a guidance interval needs a StableDiffusionPipeline, not {self.settings.pipeline}")
-            pipeline = _own(pipeline)
+            pipeline = _replica(pipeline)
             self._finite: torch.Tensor | None = None  # of the last call, before the pipeline clamped its images
             self._watch(pipeline)
         self.pipeline = pipeline
@@ -236,17 +234,13 @@ class Sampler:
         return pipeline(prompt=[row.prompt for row in rows], generator=noise, output_type="pt", **options).images
 
 
-def _own(pipeline: Any) -> Any:
-    """Return a pipeline for one thread: it shares the weights, and nothing that changes while it draws."""
-    settings = python_inspect.signature(type(pipeline).__init__).parameters
-    components = {
-        name: part if part is None or _is_stateless(part) else copy.deepcopy(part)
-        for name, part in pipeline.components.items()
-    }
-    others = {name: value for name, value in pipeline.config.items() if name in settings and name not in components}
-    own = type(pipeline)(**components, **others)
-    own.set_progress_bar_config(disable=True)
-    return own
+def _replica(pipeline: Any) -> Any:
+    """Return a pipeline for one thread: it shares the weights, and has its own copy of what changes while it draws."""
+    replica = copy.copy(pipeline)  # not built anew: that would lose what its configuration says besides the components
+    for name, part in pipeline.components.items():
+        if part is not None and not _is_stateless(part):  # scheduler, tokenizers, processors
+            setattr(replica, name, copy.deepcopy(part))
+    return replica
 
 
 def _is_stateless(part: Any) -> bool:

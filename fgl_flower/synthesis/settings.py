@@ -4,7 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Self
 
-from fgl_flower.errors import ConfigError
+from fgl_flower.errors import ConfigError, ModelError
+from fgl_flower.foundation.capabilities import capabilities_of, settings_fault
 from fgl_flower.foundation.generator import GeneratorCard
 
 if TYPE_CHECKING:
@@ -33,11 +34,11 @@ class SamplingSettings:
     steps : int
         Denoising steps, at least 1.
     guidance : float
-        Classifier-free guidance scale; 1 is none.
+        Guidance scale; 1 is none. Classifier-free, or an input of a distilled generator.
     guidance_from, guidance_until : float
         Share of the steps, in [0, 1], between which guidance acts (Kynkäänniemi et al., arXiv 2404.07724).
     negative_prompt : str
-        What guidance leads away from; empty without guidance.
+        What guidance leads away from; empty where it has no effect.
     size : int
         Side of the drawn image, in pixels.
     stored_size : int
@@ -92,6 +93,8 @@ class SamplingSettings:
         ------
         ConfigError
             For an unknown scheduler or an empty guidance interval.
+        ModelError
+            If a setting does not fit the generator or has no effect on it.
         """
         if scheduler and scheduler not in SCHEDULERS:
             raise ConfigError(
@@ -99,19 +102,33 @@ class SamplingSettings:
             )
         if not 0 <= guidance_from < guidance_until <= 1:
             raise ConfigError("guidance needs an interval: 0 <= guidance-from < guidance-until <= 1")
+        solver = SCHEDULERS.get(scheduler, "")
+        interval = (float(guidance_from), float(guidance_until))
+        if why := settings_fault(
+            card,
+            scheduler=solver,
+            steps=steps,
+            guidance=guidance,
+            negative_prompt=negative_prompt,
+            interval=interval,
+        ):
+            raise ModelError(why)
+        takes = capabilities_of(card)
         scale = card.guidance if guidance < 0 else guidance
-        guided = scale > 1
+        scaled = scale > 1 and takes.guidance != "none"
+        guided = scaled and takes.guidance == "classifier-free"
+        negative = takes.negative_prompt == "always" or (guided and takes.negative_prompt == "guided")
         size = size or card.size
         return cls(
             generator=card.id,
             revision=card.revision,
             pipeline=card.pipeline,
-            scheduler=SCHEDULERS[scheduler] if scheduler else card.scheduler,
-            steps=steps or card.steps,
-            guidance=float(scale) if guided else 1.0,
-            guidance_from=float(guidance_from) if guided else 0.0,
-            guidance_until=float(guidance_until) if guided else 1.0,
-            negative_prompt=negative_prompt if guided else "",
+            scheduler=solver if solver and not takes.solver else card.scheduler,
+            steps=(steps if takes.steps else 0) or card.steps,
+            guidance=float(scale) if scaled else 1.0,
+            guidance_from=interval[0] if guided else 0.0,
+            guidance_until=interval[1] if guided else 1.0,
+            negative_prompt=negative_prompt if negative else "",
             size=size,
             stored_size=stored_size or size,
             precision=precision,

@@ -15,7 +15,7 @@ import numpy as np
 
 FLOAT16 = np.dtype("<f2")
 LARGEST = 1000.0  # no text encoder's output or input comes near; beyond it half precision soon overflows
-_HEADER_LIMIT = 1024  # bytes: a file of one named matrix needs about 100
+TOKEN_HEADER_LIMIT = 1024  # bytes: a file of one named matrix needs about 100
 
 
 @dataclass(frozen=True, order=True)
@@ -91,7 +91,7 @@ def from_learned_embeds(file: bytes, rows_limit: int, width_limit: int) -> tuple
         Largest number of vectors and width.
     """
     length = int.from_bytes(file[:8], "little")
-    if len(file) < 8 or length > min(_HEADER_LIMIT, len(file) - 8):
+    if len(file) < 8 or length > min(TOKEN_HEADER_LIMIT, len(file) - 8):
         return "a learned token's file has no header or one beyond the limit"
     try:
         header = json.loads(file[8 : 8 + length])

@@ -1,0 +1,73 @@
+"""Whether a run's generator can draw what the run asks for: decided before a client is asked or an image is drawn."""
+
+from fgl_flower.config import RunConfig
+from fgl_flower.errors import ModelError
+from fgl_flower.extension_points import GENERATOR, PROMPT_LEVEL
+from fgl_flower.foundation.capabilities import PLAIN, capabilities_of
+from fgl_flower.foundation.checkpoints import missing_part
+from fgl_flower.foundation.generator import inspect
+from fgl_flower.foundation.text import tokenizer_of
+from fgl_flower.levels.level import Level, level_of
+from fgl_flower.synthesis.settings import settings_for
+
+_MUCH_LARGER = 1.5  # times the drawn side
+
+
+def check_generator(config: RunConfig) -> None:
+    """Make sure that a run's generator is there, whole, and takes the run's settings and the prompts of its level.
+
+    Raises
+    ------
+    ModelError
+        With one sentence that names what is wrong and the key or level that works.
+    """
+    card = inspect(config.generator, config.generator_revision)
+    settings_for(config)
+    if not GENERATOR.refers(config.generator) and (lack := missing_part(card.folders)):
+        local = card.revision.startswith("sha256:")
+        how = "copy it again or save it with save_pretrained" if local else f"fetch it again: hf download {card.id}"
+        raise ModelError(f"the generator {config.generator!r} is not complete: {lack}; {how}")
+    if not _needs_clip(level_of(config.prompt_level)):
+        return
+    if not capabilities_of(card).embeddings:
+        working = [name for name in PROMPT_LEVEL.builtins if not _needs_clip(level_of(name))]
+        raise ModelError(
+            f"prompt-level = {config.prompt_level!r} needs a {PLAIN} with a CLIP text encoder, and the generator "
+            f"{config.generator!r} is a {card.pipeline}: set prompt-level to {', '.join(working[:-1])} or "
+            f"{working[-1]}, or name another generator"
+        )
+    tokenizer_of(config.generator, config.generator_revision)
+
+
+def _needs_clip(level: Level) -> bool:
+    return bool(level.client_models & {"text-encoder", "generator"}) or level.kind != "text"
+
+
+def notes(config: RunConfig) -> list[str]:
+    """Return what a reader of a run's figures should know of its generator: nothing of it stops the run."""
+    card = inspect(config.generator, config.generator_revision)
+    takes, found = capabilities_of(card), []
+    if config.image_size >= _MUCH_LARGER * card.size:
+        found.append(
+            f"the generator draws {card.size} px, the learner takes {config.image_size} px: images are scaled up; "
+            "lower image-size or name a generator that draws larger images"
+        )
+    scale = card.guidance if config.guidance < 0 else config.guidance
+    guided = scale > 1 and takes.guidance == "classifier-free"
+    if config.negative_prompt and not guided and takes.negative_prompt != "always":
+        found.append("negative-prompt has no effect without classifier-free guidance: it was left out")
+    if (config.guidance_from, config.guidance_until) != (0.0, 1.0) and not guided:
+        found.append("guidance-from and guidance-until have no effect without classifier-free guidance")
+    if config.guidance > 1 and takes.guidance == "embedded":
+        found.append(
+            f"guidance = {config.guidance:g} is an input that the generator was distilled with, "
+            "not classifier-free guidance"
+        )
+    if GENERATOR.refers(config.generator):
+        found += [f"{key} has no effect on a generator of your own" for key in _ignored(config)]
+    return found
+
+
+def _ignored(config: RunConfig) -> list[str]:
+    given = {"scheduler": config.scheduler, "steps": config.steps, "guidance": config.guidance > 1}
+    return [key for key, value in given.items() if value]

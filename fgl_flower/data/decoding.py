@@ -66,7 +66,7 @@ def open_image(source: ImageSource, name: str = "") -> Image.Image:
     try:
         return _checked(_read(source))
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, MemoryError ...
-        raise DataError(f"{name or _name(source)}: {_reason(error)}") from None
+        raise DataError(f"{name or _name(source) or 'the image'}: {_reason(error)}") from None
 
 
 def pictures(dataset: datasets.Dataset) -> Iterator[Image.Image | DataError]:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from fgl_flower.report.drawing import INK, axes, dot, stroke, svg, titled
 from fgl_flower.report.intervals import Interval
+from fgl_flower.report.series import COLOURS
 
 ROW, TOP, RIGHT, BOTTOM = 32, 4, 68, 30
 LETTER, NAME_LENGTH = 9.0, 22  # width of a letter on a phone, and letters of a name before it is cut
@@ -72,10 +73,10 @@ def _draw(axis: Axes, y: float, row: Dot, interval: Interval) -> None:
         a, b = (100 * end for end in _ends(interval))
         cap = 5 / ROW
         look = stroke(row.series) | {"linestyle": "solid", "linewidth": 1.6}
-        axis.plot([a, a, a, b, b, b], [y - cap, y + cap, y, y, y - cap, y + cap], **look)
+        axis.plot([a, a, a, b, b, b], [y - cap, y + cap, y, y, y - cap, y + cap], **look, gid=titled(row.name))
     dot(axis, 100 * interval.mean, y, 4.4, row.series, row.name)
     for value in row.values:  # below the mean's line, where neither hides the other
-        dot(axis, 100 * value, y + 9 / ROW, 1.8, row.series % 8, linewidth=0, alpha=0.55)
+        dot(axis, 100 * value, y + 9 / ROW, 1.8, row.series % COLOURS, row.name, linewidth=0, alpha=0.55)
 
 
 def _ends(interval: Interval) -> tuple[float, float]:

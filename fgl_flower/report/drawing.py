@@ -57,7 +57,7 @@ def stroke(series: int) -> dict[str, Any]:
 
 def titled(name: str) -> str:
     """Return the id of an artist that shows `name` under the pointer."""
-    return _TITLE + name
+    return _TITLE + str(escape(name))  # matplotlib escapes it again, but not every quote
 
 
 def dot(axis: Axes, x: float, y: float, radius: float, series: int, name: str = "", **more: Any) -> None:
@@ -97,6 +97,8 @@ def _of_the_page(found: re.Match[str]) -> str:
     tag = found[0]
     if tag.startswith("<g id="):
         title = re.fullmatch(rf'<g id="{_TITLE}(.*)">', tag, flags=re.DOTALL)
-        return f"<g><title>{title[1]}</title>" if title else "<g/>" if tag.endswith("/>") else "<g>"
+        return (
+            f"<g><title>{title[1].replace('&amp;', '&')}</title>" if title else "<g/>" if tag.endswith("/>") else "<g>"
+        )
     tag = re.sub(r'style="font[^"]*?(?=text-anchor|fill|opacity|")', 'style="', tag)
     return re.sub(r"#0000([0-9a-f]{2})", lambda colour: f"var(--{_VARIABLES[int(colour[1], 16) - 1]})", tag)

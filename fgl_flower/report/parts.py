@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import DictLoader, Environment
 from markupsafe import Markup
 
-from fgl_flower.report.series import swatch
+from fgl_flower.report.drawing import swatch
 from fgl_flower.report.style import CSS
 from fgl_flower.report.words import human_bytes, human_seconds, percent, percent_interval, points_interval
 

@@ -3,12 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from fgl_flower.report.drawing import INK, axes, dot, stroke, svg, titled
+from fgl_flower.report.drawing import COLOURS, INK, SERIES, axes, dot, svg, titled
 from fgl_flower.report.intervals import Interval
 
 ROW, TOP, RIGHT, BOTTOM = 32, 4, 68, 30
@@ -56,12 +55,11 @@ def dot_plot(dots: Sequence[Dot], scale: tuple[int, int, int]) -> Markup:
         axis.set_xticks(ticks, [f"{tick} %" if tick == high else str(tick) for tick in ticks])
         axis.set_yticks(range(len(dots)), short)
         axis.tick_params(axis="y", pad=14, labelcolor=INK)
-        axis.grid(axis="x", clip_on=False)
+        axis.grid(axis="x")
         for y, (label, name, row) in enumerate(zip(axis.get_yticklabels(), names, dots, strict=True)):
             label.set_gid(titled(name))
             text = f"{100 * row.interval.mean:.1f}" if row.interval else "–"
-            right: dict[str, Any] = {"ha": "right", "va": "center_baseline", "color": INK}
-            axis.annotate(text, (1, y), xycoords=("figure fraction", "data"), annotation_clip=False, **right)
+            axis.annotate(text, (1, y), xycoords=("figure fraction", "data"), ha="right", va="center_baseline")
             if row.interval:
                 _draw(axis, y, row, row.interval)
         return svg(axis, "test accuracy with intervals")
@@ -70,12 +68,12 @@ def dot_plot(dots: Sequence[Dot], scale: tuple[int, int, int]) -> Markup:
 def _draw(axis: Axes, y: float, row: Dot, interval: Interval) -> None:
     if math.isfinite(interval.half):
         a, b = (100 * end for end in _ends(interval))
-        cap = 5 / ROW
-        look = stroke(row.series) | {"linestyle": "solid", "linewidth": 1.6}
-        axis.plot([a, a, a, b, b, b], [y - cap, y + cap, y, y, y - cap, y + cap], **look)
+        ys = [y - 5 / ROW, y + 5 / ROW, y]
+        colour = SERIES[row.series % COLOURS]
+        axis.plot([a, a, a, b, b, b], ys + ys[::-1], color=colour, linewidth=1.6, gid=titled(row.name))
     dot(axis, 100 * interval.mean, y, 4.4, row.series, row.name)
     for value in row.values:  # below the mean's line, where neither hides the other
-        dot(axis, 100 * value, y + 9 / ROW, 1.8, row.series % 8, linewidth=0, alpha=0.55)
+        dot(axis, 100 * value, y + 9 / ROW, 1.8, row.series % COLOURS, row.name, linewidth=0, alpha=0.55)
 
 
 def _ends(interval: Interval) -> tuple[float, float]:

@@ -147,10 +147,7 @@ def _curves(finished: Sequence[tuple[Run, Result]]) -> tuple[Markup, Markup]:
         sent.append(Curve(run.name, number, tuple((x, share) for _, x, share in known)))
     if not any(len(curve.points) > 1 for curve in rounds):
         return Markup(), Markup()
-    return (
-        line_chart(rounds, x_label="rounds"),
-        line_chart(sent, x_label="bytes on the wire, all clients, both ways", log_x=True, x_text=human_bytes),
-    )
+    return line_chart(rounds, "rounds"), line_chart(sent, "bytes")
 
 
 def _provenance(run: Run) -> dict[str, Any]:

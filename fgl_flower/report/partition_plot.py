@@ -1,13 +1,13 @@
 """Label counts by client, drawn from the counts that a run left."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from fgl_flower.report.drawing import SERIES, WIDTH, axes, svg, titled
-from fgl_flower.report.series import COLOURS
+from fgl_flower.report.drawing import COLOURS, SERIES, WIDTH, axes, svg, titled
 
 LEFT, RIGHT = 76, 12
 SHADES = (1.0, 0.55, 0.3)  # opacities: the colours repeat after eight classes
@@ -28,8 +28,8 @@ def partition_plot(counts: np.ndarray, classes: Sequence[str], *, clients: int =
     table = np.asarray(counts, dtype=np.int64)[:clients]
     if not table.sum():
         return Markup()
-    looks = [(n % COLOURS, SHADES[n // COLOURS % len(SHADES)]) for n in range(len(classes))]
-    with axes(300, left=LEFT, right=RIGHT, top=12, bottom=52) as axis:
+    looks = [(name, n % COLOURS, SHADES[n // COLOURS % len(SHADES)]) for n, name in enumerate(classes)]
+    with axes(300, LEFT, RIGHT, top=12, bottom=52) as axis:
         axis.set_xlim(-0.5, len(table) - 0.5)
         axis.set_ylim(0, table.sum(1).max())
         axis.xaxis.set_major_locator(MaxNLocator(10, integer=True))
@@ -37,23 +37,20 @@ def partition_plot(counts: np.ndarray, classes: Sequence[str], *, clients: int =
         axis.yaxis.set_major_formatter(EngFormatter(sep=""))
         axis.set_xlabel("client")
         axis.set_ylabel("private images", labelpad=16)
-        tops = table.cumsum(1)  # (clients, classes)
-        width = 0.8 * (WIDTH - LEFT - RIGHT) / len(table)
-        for name, (colour, shade), count, top in zip(classes, looks, table.T, tops.T, strict=True):
-            [holders] = count.nonzero()
-            # All parts of a class are one line with gaps: a thousand rectangles would take a second.
-            xs = np.stack([holders, holders, np.full(len(holders), np.nan)], 1).ravel()
-            ys = np.stack([(top - count)[holders], top[holders], top[holders]], 1).ravel()
-            [part] = axis.plot(xs, ys, color=SERIES[colour], alpha=shade, linewidth=width, gid=titled(name))
-            part.set(clip_on=False, solid_capstyle="butt")
+        look: Any = {"linewidth": 0.8 * (WIDTH - LEFT - RIGHT) / len(table), "solid_capstyle": "butt"}
+        for (name, colour, shade), count, top in zip(looks, table.T, table.cumsum(1).T, strict=True):
+            x = count.nonzero()[0]
+            gap = np.full(len(x), np.nan)  # one line with gaps: thousands of bars would take a second
+            xs, ys = (np.ravel(ends, order="F") for ends in ([x, x, gap], [top[x] - count[x], top[x], gap]))
+            axis.plot(xs, ys, color=SERIES[colour], alpha=shade, gid=titled(name), **look)
         drawing = svg(axis, "private images by client and class")
-    return (_legend(classes, looks) if len(classes) <= NAMED else Markup()) + drawing
+    return (_legend(looks) if len(classes) <= NAMED else Markup()) + drawing
 
 
-def _legend(classes: Sequence[str], looks: Sequence[tuple[int, float]]) -> Markup:
+def _legend(looks: Sequence[tuple[str, int, float]]) -> Markup:
     keys = "".join(
         f'<span class="key"><i class="swatch" style="border-top:10px solid var(--s{colour});opacity:{shade}"></i>'
         f"<span>{escape(name)}</span></span>"
-        for name, (colour, shade) in zip(classes, looks, strict=True)
+        for name, colour, shade in looks
     )
     return Markup(f'<div class="legend">{keys}</div>')

@@ -10,8 +10,8 @@ from typing import Any
 from jinja2 import DictLoader, Environment
 from markupsafe import Markup
 
+from fgl_flower.report.drawing import swatch
 from fgl_flower.report.formatting import human_bytes, human_seconds, percent, percent_interval, points_interval
-from fgl_flower.report.series import swatch
 from fgl_flower.report.style import CSS
 
 BASE = """<!doctype html>

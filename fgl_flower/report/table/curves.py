@@ -4,12 +4,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from markupsafe import Markup
-
 from fgl_flower.records.reading import Run
 from fgl_flower.report.charts import Curve, line_chart
 from fgl_flower.report.dot_plot import Dot, dot_plot, scale_of
-from fgl_flower.report.formatting import human_bytes
 from fgl_flower.report.intervals import interval
 from fgl_flower.report.table.rows import Column, Row, columns_of, methods_of
 
@@ -41,15 +38,11 @@ def curve_pairs(rows: Sequence[Row]) -> list[dict[str, Any]]:
             {
                 "title": column.title,
                 "legend": [{"name": curve.name, "series": curve.series} for curve in over_rounds if curve.points],
-                "over_rounds": line_chart(over_rounds, x_label="rounds"),
-                "over_bytes": _over_bytes(over_bytes),
+                "over_rounds": line_chart(over_rounds, "rounds"),
+                "over_bytes": line_chart(over_bytes, "bytes"),
             }
         )
     return pairs
-
-
-def _over_bytes(curves: Sequence[Curve]) -> Markup:
-    return line_chart(curves, x_label="bytes on the wire, all clients, both ways", log_x=True, x_text=human_bytes)
 
 
 def _curves(column: Column, series: Mapping[str, int]) -> tuple[list[Curve], list[Curve]]:

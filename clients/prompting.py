@@ -41,7 +41,10 @@ def prompts(client: Client) -> PromptPayload:
 
     Images that cannot be read only count as skipped.
     """
-    level, held = level_of(client.config.prompt_level), holdings(client)
+    level = level_of(client.config.prompt_level)
+    if not level.asks_clients:
+        return PromptPayload(client.partition)
+    held = holdings(client)
     if not len(held):
         return PromptPayload(client.partition, skipped=len(client.skipped))
     description = level.describe(held)

@@ -58,11 +58,14 @@ class Level:
     ----------
     kind : str
         Kind of payload: "text", "embeddings" or "tokens".
+    asks_clients : bool
+        Whether clients are asked to describe their images; where not, they send nothing at all.
     client_models : frozenset of str
         Models that a client needs: "captioner", "text-encoder", "generator" (all of it).
     """
 
     kind: Kind = "text"
+    asks_clients: bool = True
     client_models: frozenset[ClientModel] = frozenset()
 
     def describe(self, held: "Holdings") -> Description:

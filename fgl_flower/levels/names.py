@@ -13,6 +13,8 @@ from fgl_flower.wire.payload import Prompt, PromptPayload
 class Names(Level):
     """One prompt for each class name of the federation, which the server knows anyway."""
 
+    asks_clients = False
+
     def describe(self, held: Holdings) -> Description:
         """Say nothing."""
         return Description(())

@@ -28,7 +28,6 @@ _received = 0
 _raised = False
 _before: dict[int, Any] = {}  # the handlers that `caught` replaced, while it lasts
 _last_words: list[Callable[[], None]] = []
-_started: set[psutil.Process] = set()  # this process' children and theirs when the first signal came
 
 
 class Interrupted(KeyboardInterrupt):
@@ -107,7 +106,6 @@ def _watch(signals: socket.socket, wanted: frozenset[int]) -> None:
     with signals:
         if not _next_of(signals, wanted):
             return  # nobody asked
-        _remember_children()
         began = time.monotonic()
         time.sleep(TOGETHER)
         signals.setblocking(False)
@@ -129,28 +127,29 @@ def _next_of(signals: socket.socket, wanted: frozenset[int]) -> bool:
 
 
 def _end_children() -> None:
-    """End the processes that this one started, and those that they started: first asked, then killed.
-
-    Ray's are killed last, all at once: its driver in this process aborts as soon as it misses one.
-    """
+    """End the processes that this one started, and those that they started: first asked, then killed."""
     me = psutil.Process()
-    started = {*_started, *me.children(recursive=True)}  # those of a process that ends first are nobody's children
-    rays = {child for child in started if _is_rays(child)}
-    for child in started - rays:
+    started = me.children(recursive=True)  # those of a process that ends first would be nobody's children
+    for child in started:
         with suppress(psutil.Error):
             child.terminate()
-    psutil.wait_procs(started - rays, timeout=CHILDREN)
-    for child in {*started, *me.children(recursive=True)}:
+    _, left = psutil.wait_procs(started, timeout=CHILDREN)
+    for child in {*left, *me.children(recursive=True)}:
         with suppress(psutil.Error):
-            child.kill()  # of a process that has ended and whose number was given away psutil lets go
+            child.kill()
 
 
-def _is_rays(process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        return "ray" in process.name().lower() or any("/ray/" in part or "ray::" in part for part in process.cmdline())
-    return False
+def _forget() -> None:
+    """In a forked process: handle signals as before, or one that ends a worker would end this program as well."""
+    global _received, _raised
+    if _before:
+        signal.set_wakeup_fd(-1)
+        for number, handler in _before.items():
+            signal.signal(number, handler)
+        _before.clear()
+        _last_words.clear()
+        _received, _raised = 0, False
 
 
-def _remember_children() -> None:
-    with suppress(psutil.Error):
-        _started.update(psutil.Process().children(recursive=True))
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.import_graph import circle, import_graph
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("fgl_flower", "strategies", "clients", "experiments", "miniature")
 MAY_IMPORT = {
@@ -51,3 +53,16 @@ def test_files_are_small_documented_and_safe(path: Path) -> None:
 
 def test_folders_are_at_most_two_deep() -> None:
     assert all(len(path.relative_to(ROOT).parts) <= 4 for path in FILES)
+
+
+def test_no_modules_import_each_other() -> None:
+    assert circle(import_graph(ROOT, PACKAGES)) == []
+
+
+def test_a_circle_is_found_also_through_a_function(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "one.py").write_text("from package.two import x\n", encoding="utf-8")
+    (tmp_path / "package" / "two.py").write_text("x = 1\n", encoding="utf-8")
+    assert circle(import_graph(tmp_path, ("package",))) == []
+    (tmp_path / "package" / "two.py").write_text("def f():\n    from package import one\n", encoding="utf-8")
+    assert set(circle(import_graph(tmp_path, ("package",)))) == {"package.one", "package.two"}

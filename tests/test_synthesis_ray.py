@@ -64,7 +64,7 @@ def test_actors_draw_what_the_local_engine_draws_even_when_killed(tiny_checkpoin
     RayEngine(str(tiny_checkpoint), device="cpu").fill(part, alone)
     assert alone.digest(part) == local.digest(part)
 
-    with pytest.raises(ModelError, match="no generator"):
+    with pytest.raises(ModelError, match="there is no such folder"):
         RayEngine("/nowhere/model", device="cpu").fill(plan, SyntheticStore(tmp_path / "other"))
 
 

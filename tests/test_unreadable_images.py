@@ -144,6 +144,7 @@ def test_names_of_files_go_to_the_clients_own_log_once_and_to_nobody_else(
     inline = InlineGrid(app, 1, config.to_flat())
     (node,) = inline.get_node_ids()
     monkeypatch.setattr(logging.getLogger("flwr"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("flwr"), "filters", [])  # the command line quietens it for a whole process
     with caplog.at_level(logging.WARNING, logger="flwr"):
         for kind in ("train", "evaluate", "query.prompts"):
             (reply,) = inline.send_and_receive([Message(instruction(config), node, kind)])

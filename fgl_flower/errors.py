@@ -4,9 +4,6 @@
 and could not be ended (exit code 1).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 
 class ConfigError(ValueError):
     """The configuration cannot be run; the message says which key to change and how."""
@@ -26,15 +23,6 @@ class RunError(RuntimeError):
 
 class StoreError(RunError):
     """The synthetic store cannot be read or written; the message says what to do."""
-
-
-@contextmanager
-def once_begun() -> Iterator[None]:
-    """Raise a `ConfigError` as a `RunError`: where something was written, the input was not refused before that."""
-    try:
-        yield
-    except ConfigError as error:
-        raise RunError(str(error)) from error
 
 
 def reason(error: BaseException) -> str:

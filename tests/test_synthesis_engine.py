@@ -1,12 +1,15 @@
 """Engines: the same images whatever the batch, the replicas or the interruptions; none drawn twice."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import numpy as np
 import pytest
 import torch
+from transformers import CLIPTokenizer
 
 from fgl_flower.errors import ModelError, StoreError
 from fgl_flower.foundation.generator import Generator, GeneratorCard
@@ -237,3 +240,45 @@ def test_windows_keep_few_prompts_encoded(monkeypatch: pytest.MonkeyPatch) -> No
     parts = list(windows(plan.images))
     assert [len({i.prompt for i in part}) for part in parts] == [3, 3, 2]
     assert sorted(i.key for part in parts for i in part) == sorted(plan.keys)
+
+
+class JealousTokenizer(CLIPTokenizer):
+    """Has state while it is called, as the fast tokenizers have: two threads must never call one."""
+
+    def __call__(self, *given: Any, **options: Any) -> Any:
+        assert not getattr(self, "busy", False), "shared between threads"
+        self.busy = True
+        time.sleep(0.02)
+        try:
+            return super().__call__(*given, **options)
+        finally:
+            self.busy = False
+
+
+class Called(diffusers.StableDiffusionPipeline):
+    """Not run in our own loop."""
+
+
+def test_replicas_share_weights_and_nothing_with_state(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Generator.load(str(tiny_checkpoint), device="cpu", precision="float32")
+    tokenizer = JealousTokenizer.from_pretrained(tiny_checkpoint / "tokenizer")
+    own.pipeline = Called(**own.pipeline.components | {"tokenizer": tokenizer}, requires_safety_checker=False)
+    own.pipeline.set_progress_bar_config(disable=True)
+    told = [Told("star", "star"), Told("a sketch of the star of the heart", "star"), Told("a circle", "circle")]
+    plan = plan_for(own, 16, told)
+    digests = set()
+    for replicas in (1, 2):
+        monkeypatch.setattr(engines, "replicas_for", lambda _, n=replicas: n)
+        store = SyntheticStore(tmp_path / str(replicas))
+        LocalEngine(generator=own, batch_size=8).fill(plan, store)
+        digests.add(store.digest(plan))
+    assert len(digests) == 1
+    one, two = (Sampler(PromptCache(own, plan.settings), 1) for _ in range(2))
+    for name in ("tokenizer", "scheduler", "image_processor"):
+        assert getattr(one.pipeline, name) is not getattr(two.pipeline, name)
+    assert one.pipeline.unet is two.pipeline.unet
+    one.pipeline.image_processor.postprocess(torch.full((1, 3, 8, 8), torch.inf), "pt")
+    assert one._finite is not None
+    assert two._finite is None  # what one replica drew says nothing of the other's

@@ -211,6 +211,9 @@ class Sampler:
         processor = getattr(pipeline, "image_processor", None)
         if processor is None:
             return
+        pipeline.image_processor = processor = copy.copy(
+            processor
+        )  # replicas share it, and each looks at its own images
         postprocess = processor.postprocess
 
         def watched(image: torch.Tensor, *arguments: Any, **options: Any) -> Any:

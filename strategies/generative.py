@@ -14,6 +14,8 @@ from fgl_flower.levels.offers import own_name
 from fgl_flower.records.run_folder import Sample
 from fgl_flower.synthesis.generator_checks import notes
 from fgl_flower.synthesis.quality import nearly_constant
+from fgl_flower.synthesis.settings import settings_for
+from fgl_flower.synthesis.space import check_space
 from fgl_flower.synthesis.store import SyntheticStore
 from fgl_flower.wire.payload import PromptPayload
 from strategies.federated import strategy_of
@@ -90,6 +92,11 @@ class Drawing:
             warn=server.folder.warn,
         )
         self.limits = self.synthesis.limits
+        planned = config.images_per_class * len(source.classes)
+        if config.max_client_images and config.prompt_level != "names":
+            planned = min(planned, config.max_client_images * config.clients)
+        # Before clients have worked for it.
+        check_space(planned, settings_for(config), config.image_size, self.synthesis.store)
         for sentence in notes(config):
             server.folder.warn(sentence)
         self.samples: list[Sample] = []

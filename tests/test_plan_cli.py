@@ -48,6 +48,17 @@ def test_plan_shows_what_would_be_drawn(
     assert [path.name for path in file.parent.iterdir()] == ["run.toml"]
 
 
+def test_plan_of_any_budget_answers_at_once(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(file.parent)
+    assert fgl(monkeypatch, "plan", file, "--set", "images-per-class=1000000000") == 0
+    shown = capsys.readouterr().out
+    assert "10,000,000,000 images of 60 prompts by miniature-fast" in shown
+    assert "a run would be refused: 10,000,000,000 images need about" in shown
+    assert [path.name for path in file.parent.iterdir()] == ["run.toml"]
+
+
 def test_preview_shows_what_a_client_would_send(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

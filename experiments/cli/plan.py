@@ -38,11 +38,10 @@ def plan(file: FileArgument, set_: SetOption = None) -> None:
         for heading in ("class", "style", "images", "first seed", "prompt"):
             figures = heading in {"images", "first seed"}
             table.add_column(heading, justify="right" if heading == "images" else "left", no_wrap=figures)
-        seeds: dict[tuple[str, str, str], int] = {}
-        for image in made.images:
-            seeds.setdefault((image.label, image.domain, image.prompt), image.seed)
+        first = 0  # a plan of any size is shown by its prompts: no image is made but the first of each
         for label, domain, prompt, count in made.rows():
-            seed = f"{seeds[label, domain, prompt]:016x}"
+            seed = f"{made.images[first].seed:016x}"
+            first += count
             table.add_row(escape(label), escape(domain), str(count), seed, escape(prompt))
         show(table)
         _remark(remarks)
@@ -125,6 +124,8 @@ def _ask(config: RunConfig) -> tuple[Any, dict[str, str], list[str]]:
     from fgl_flower.records.ledger import Ledger
     from fgl_flower.simulation import InlineGrid
     from fgl_flower.synthesis.generator_checks import notes
+    from fgl_flower.synthesis.space import check_space
+    from fgl_flower.synthesis.store import SyntheticStore
     from fgl_flower.wire.codec import decode
     from fgl_flower.wire.payload import PromptPayload
     from strategies.gate import Gate
@@ -148,6 +149,11 @@ def _ask(config: RunConfig) -> tuple[Any, dict[str, str], list[str]]:
     ]
     made = plan_for(config, source.classes, payloads)
     remarks = [*source.notes, *notes(config), *left_out, *notes_on(config, made)]
+    try:
+        store = SyntheticStore(Path(config.store_dir or Path(config.runs_dir) / "store").expanduser())
+        check_space(len(made), made.settings, config.image_size, store)
+    except RunError as error:
+        remarks.append(f"a run would be refused: {error}")
     return made, grid.quarantined, remarks
 
 

@@ -107,6 +107,25 @@ def test_inversion_lowers_the_loss_and_changes_nothing_but_the_vectors(generator
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_words_are_learned_from_parts_of_a_batch_alike(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    latents = torch.randn(6, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    calls: list[int] = []
+    hook = generator.pipeline.unet.register_forward_pre_hook(lambda _, given: calls.append(len(given[0])))
+
+    def learned() -> np.ndarray:
+        calls.clear()
+        start = {"<thing>": np.ones((2, 32), np.float32)}
+        return invert(generator, latents, ["a <thing>"] * 6, start, steps=1, batch_size=5)["<thing>"]
+
+    whole = learned()
+    assert calls == [5]
+    monkeypatch.setattr("fgl_flower.foundation.inversion.LATENTS_PER_STEP", 2 * 8 * 8)
+    parts = learned()
+    hook.remove()
+    assert calls == [2, 2, 1]
+    np.testing.assert_allclose(parts, whole, atol=1e-4)
+
+
 def test_a_pipeline_without_clip_is_told_in_a_sentence(tiny_checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}', encoding="utf-8")
     with pytest.raises(ModelError, match="no tokenizer and text encoder"):

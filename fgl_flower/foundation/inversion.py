@@ -15,6 +15,7 @@ from fgl_flower.foundation.generator import Generator, inspect
 from fgl_flower.foundation.text import TextEncoder, text_folder
 
 ENCODED_PIXELS_PER_CALL = 16 * 512 * 512
+LATENTS_PER_STEP = 8 * 64 * 64  # positions whose activations are kept at once for the gradient
 
 
 def load_for_inversion(model_id: str, revision: str = "", device: str = "auto") -> Generator:
@@ -82,7 +83,7 @@ def invert(
     initial : mapping of str to np.ndarray
         Vectors to start from by token, (vectors, width).
     steps, batch_size : int
-        Steps of Adam, and images of each.
+        Steps of Adam, and images of each; the gradient of large images is summed over parts of a batch.
     lr : float
         Peak learning rate, falling to 0 as a cosine.
     seed : int
@@ -106,24 +107,31 @@ def invert(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     rng = torch.Generator().manual_seed(seed)
     rows = [encoder.tokenizer.ids(text, {t: len(v) for t, v in vectors.items()}) for text in texts]
+    fitting = max(1, min(batch_size, LATENTS_PER_STEP // (latents.shape[-1] * latents.shape[-2])))
     for step in range(steps):
         chosen = torch.randint(len(latents), (batch_size,), generator=rng)
         clean = latents[chosen.to(latents.device)]
         noise = torch.randn(clean.shape, generator=rng).to(device)
         times = torch.randint(noising.config.num_train_timesteps, (batch_size,), generator=rng).to(device)
         noisy = noising.add_noise(clean, noise, times)
-        ids = torch.tensor([rows[i][0] for i in chosen.tolist()], device=device)
-        where = [(row, place, *v) for row, i in enumerate(chosen.tolist()) for place, v in rows[i][1].items()]
-        answer = pipeline.unet(noisy, times, encoder_hidden_states=encoder(ids, where, vectors)).sample
         velocity = noising.config.prediction_type == "v_prediction"
-        loss = F.mse_loss(answer, noising.get_velocity(clean, noise, times) if velocity else noise)
+        target = noising.get_velocity(clean, noise, times) if velocity else noise
         optimiser.zero_grad()
-        loss.backward()
+        loss = 0.0
+        for start in range(0, batch_size, fitting):
+            part = slice(start, start + fitting)
+            images = chosen[part].tolist()
+            ids = torch.tensor([rows[i][0] for i in images], device=device)
+            where = [(row, place, *v) for row, i in enumerate(images) for place, v in rows[i][1].items()]
+            answer = pipeline.unet(noisy[part], times[part], encoder_hidden_states=encoder(ids, where, vectors)).sample
+            share = F.mse_loss(answer, target[part]) * (len(images) / batch_size)
+            share.backward()
+            loss += share.item()
         optimiser.step()
         schedule.step()
         if step >= steps // 2:
             for token, vector in vectors.items():
                 averages[token] += vector.detach()
         if progress:
-            progress(step + 1, loss.item())
+            progress(step + 1, loss)
     return {token: (total / (steps - steps // 2)).cpu().numpy() for token, total in averages.items()}

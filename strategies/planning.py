@@ -38,27 +38,34 @@ def notes_on(config: RunConfig, plan: SynthesisPlan) -> list[str]:
     texts = [(text, label) for label, _, text, _ in plan.rows() if text not in plan.embeddings]
     truncation, tokens = truncation_for(config, texts)
     note = truncation.sentence(tokens) if truncation else ""
-    return [note] if note else []
+    return [*plan.warnings, *([note] if note else [])]
 
 
 def limits_for(config: RunConfig) -> Limits:
     """Return the bounds of a client's payload: those of the run's level, counted with the generator's own tokenizer.
 
-    Arrays may take what an honest client sends that holds every class and style: many classes of a wide text encoder
-    take more than the usual bound.
+    They may take what an honest client sends that holds every class and style and captions all that it may: many
+    classes of a wide text encoder, or many captions, take more than the usual bounds.
 
     Raises
     ------
     DataError
-        If the level sends arrays and the data set, whose classes count, is missing.
+        If the data set, whose classes count, is missing.
     ModelError
         If the level needs the generator's text encoder and it has none of CLIP's kind.
     """
     limits = _limits(config.generator, config.generator_revision, level_of(config.prompt_level).kind)
-    if limits.kind == "text" or limits.embedding is None:
-        return limits
     source = load_source(config)
     classes, styles = len(source.classes), len(source.domains)
+    if limits.kind == "text" or limits.embedding is None:
+        prompts = max(config.max_captions, classes * (styles + 1))
+        return replace(
+            limits,
+            prompts=max(limits.prompts, prompts),
+            tokens=max(limits.tokens, prompts * 64),
+            data_bytes=max(limits.data_bytes, prompts * 64),  # compressed
+            inflated_bytes=max(limits.inflated_bytes, prompts * 256),
+        )
     tokens, width = limits.embedding
     if limits.kind == "embeddings":
         groups = classes * (styles + 1 if config.embedding_groups == "class-style" else 1)  # + 1: of unknown style
@@ -76,17 +83,23 @@ def plan_for(config: RunConfig, classes: Sequence[str], payloads: Sequence[Promp
     Raises
     ------
     RunError
-        If no payload holds a prompt, or two classes' prompts are the same as far as the generator reads them.
+        If no payload holds a prompt, or of a class only such as the generator reads like one of another class.
     """
     offered = level_of(config.prompt_level).offer(payloads, config, classes)
     if not offered.offers:
         raise RunError("no client sent a prompt: there is nothing to draw")
     texts = [(o.prompt.text, o.prompt.label) for o in offered.offers if o.prompt.text not in offered.embeddings]
     truncation, tokens = truncation_for(config, texts)
+    offers, warnings = list(offered.offers), []
     if truncation and truncation.clash:
-        raise RunError(truncation.sentence(tokens))
-    budget = config.images_per_class * len({offer.prompt.label for offer in offered.offers})
+        # What clients wrote must not end a run: their prompts that show two classes are left out, others stand in.
+        told = truncation.sentence(tokens)
+        offers = [o for o in offers if (o.prompt.text, o.prompt.label) not in truncation.mixed]
+        if lost := {o.prompt.label for o in offered.offers} - {o.prompt.label for o in offers}:
+            raise RunError(f"{told} (nothing is left to draw of {', '.join(sorted(lost))})")
+        warnings.append(f"{len(offered.offers) - len(offers):,} prompts are left out: {told}")
+    budget = config.images_per_class * len({offer.prompt.label for offer in offers})
     held = held_images(payloads, config.max_client_examples)
-    rows = allot(offered.offers, budget, config.budget_rule, held=held, client_cap=config.max_client_images)
+    rows = allot(offers, budget, config.budget_rule, held=held, client_cap=config.max_client_images)
     counts = [(p.text, p.label, p.domain, n) for p, n in rows]
-    return plan_of(counts, settings_for(config), config.seed, offered.embeddings)
+    return plan_of(counts, settings_for(config), config.seed, offered.embeddings, warnings)

@@ -51,6 +51,18 @@ def test_captions_that_make_two_classes_one_are_refused_before_drawing() -> None
         plan_for(config, ("moon", "star"), [PromptPayload(0, prompts, {"moon": 1, "star": 1})])
 
 
+def test_captions_of_two_classes_that_read_the_same_are_left_out_where_others_stand_in() -> None:
+    config = RunConfig(prompt_level="instance", images_per_class=4)
+    mixed = [Prompt(f"{FILLER}{name}", name) for name in ("moon", "star")]
+    others = [Prompt("a moon", "moon"), Prompt(f"a star {FILLER}", "star")]  # cut, but of no other class
+    plan = plan_for(config, ("moon", "star"), [PromptPayload(0, tuple(sorted(mixed + others)))])
+    assert {text for _, _, text, _ in plan.rows()} == {p.text for p in others}
+    assert len(plan) == 8  # the whole budget goes to the others
+    left_out, cut = notes_on(config, plan)
+    assert left_out.startswith("2 prompts are left out: the generator reads")
+    assert cut.startswith("1 of 2 prompts (50 %)")
+
+
 def test_a_plan_tells_what_is_cut_and_so_does_the_run(tmp_path: Path) -> None:
     payload = PromptPayload(0, (Prompt("a moon", "moon"), Prompt(f"a star {FILLER}", "star")), {"moon": 1, "star": 1})
     (note,) = notes_on(RunConfig(), plan_for(RunConfig(), ("moon", "star"), [payload]))

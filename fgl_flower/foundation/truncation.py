@@ -1,5 +1,6 @@
 """Prompts longer than a generator reads: it cuts them off without a word, and two classes may become one."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -20,11 +21,14 @@ class Truncation:
         Those that are cut.
     clash : tuple of (str, str) or None
         Two prompts of different classes of which the same is read.
+    mixed : frozenset of (str, str)
+        All cut prompts, with their classes, of which the same is read as of a prompt of another class.
     """
 
     prompts: int
     cut: tuple[str, ...]
     clash: tuple[str, str] | None
+    mixed: frozenset[tuple[str, str]] = frozenset()
 
     def sentence(self, tokens: int) -> str:
         """Return what to tell of it, "" if nothing is cut; `tokens` is how many the generator reads."""
@@ -47,16 +51,20 @@ def truncation_of(prompts: Iterable[tuple[str, str]], tokenizer: Tokenizer) -> T
     """Return what a tokenizer cuts of these (prompt, class) pairs."""
     different = dict.fromkeys(prompts)
     cut: dict[str, None] = {}
-    read: dict[tuple[int, ...], tuple[str, str]] = {}
-    clash = None
+    read: dict[tuple[int, ...], list[tuple[str, str]]] = defaultdict(list)
     for text, label in different:
         ids = tuple(tokenizer.ids(text, {})[0])
         if tokenizer.count(text) > tokenizer.length:
             cut[text] = None
-        other, other_label = read.setdefault(ids, (text, label))
-        if other_label != label and (text in cut or other in cut):
-            clash = clash or (other, text)
-    return Truncation(len({text for text, _ in different}), tuple(cut), clash)
+        read[ids].append((text, label))
+    clash, mixed = None, set()
+    for alike in read.values():
+        first, first_label = alike[0]
+        other = next((text for text, label in alike if label != first_label), None)
+        if other is not None and any(text in cut for text, _ in alike):
+            clash = clash or (first, other)
+            mixed |= {pair for pair in alike if pair[0] in cut}
+    return Truncation(len({text for text, _ in different}), tuple(cut), clash, frozenset(mixed))
 
 
 def truncation_for(config: SynthesisConfig, texts: Iterable[tuple[str, str]]) -> tuple[Truncation | None, int]:

@@ -113,3 +113,24 @@ def test_precision_auto_takes_bfloat16_only_where_the_hardware_has_it(monkeypatc
     assert resolve_precision("float32", cpu) == "float32"
     with pytest.raises(ConfigError, match="use auto, float32"):
         resolve_precision("foo", cpu)
+
+
+@pytest.mark.parametrize(("key", "value"), [("steps", "four"), ("size", -32), ("guidance", None), ("steps", True)])
+def test_defaults_that_are_no_numbers_are_told_in_a_sentence(
+    key: str, value: object, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(tiny_checkpoint, tmp_path / "odd")
+    (copy / "fgl.json").write_text(json.dumps({key: value}))
+    with pytest.raises(ModelError, match=f"{key} must be a number of at least 0"):
+        inspect(str(copy))
+
+
+def test_another_kind_of_autoencoder_tells_the_drawn_size_too(tmp_path: Path) -> None:
+    """Sana's scales by 32: taken for 1, it would draw 32 px instead of 1024."""
+    scale = {"encoder_block_out_channels": [128, 256, 512, 512, 1024, 1024]}
+    configs = {"transformer": {"sample_size": 32}, "vae": scale}
+    for name, config in configs.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model_index.json").write_text('{"_class_name": "SanaPipeline"}')
+    assert inspect(str(tmp_path)).size == 1024

@@ -1,6 +1,7 @@
 """Any diffusers text-to-image pipeline, by hub id or folder, with the identity the synthetic store files it under."""
 
 import contextlib
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,9 +113,9 @@ def inspect(model_id: str, revision: str = "") -> GeneratorCard:
         revision=commit or digest(folders),
         pipeline=str(index["_class_name"]),
         scheduler=scheduler.get("_class_name", ""),
-        steps=int(own.get("steps", DEFAULT_STEPS)),
-        guidance=float(own.get("guidance", DEFAULT_GUIDANCE)),
-        size=int(own.get("size", 0)) or _default_size(folders),
+        steps=int(_number(own, "steps", folder) or DEFAULT_STEPS),
+        guidance=_number(own, "guidance", folder) if "guidance" in own else DEFAULT_GUIDANCE,
+        size=int(_number(own, "size", folder)) or _default_size(folders),
         folder=folder,
         base=base,
     )
@@ -231,9 +232,19 @@ def _download(model_id: str, revision: str) -> Path:
         raise ModelError(hub_fault(error, "generator", model_id, revision)) from error
 
 
+def _number(own: dict[str, Any], key: str, folder: Path) -> float:
+    """Return a number of fgl.json; 0 where there is none."""
+    value = own.get(key, 0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ModelError(f"{folder / 'fgl.json'}: {key} must be a number of at least 0, not {value!r}")
+    return float(value)
+
+
 def _default_size(folders: tuple[Path, ...]) -> int:
-    """Return the side a Stable Diffusion checkpoint was trained at: latent side times the VAE's scale."""
+    """Return the side a checkpoint was trained at: latent side times the scale of its autoencoder."""
     denoiser = component_config(folders, "unet") or component_config(folders, "transformer")
-    blocks = component_config(folders, "vae").get("block_out_channels", ())
+    vae = component_config(folders, "vae")
+    levels = ("block_out_channels", "encoder_block_out_channels", "dim_mult")  # by the kind of autoencoder
+    blocks = next((vae[key] for key in levels if key in vae), ())
     side = denoiser.get("sample_size", 64)
     return int(side if isinstance(side, int) else side[0]) * 2 ** max(len(blocks) - 1, 0)

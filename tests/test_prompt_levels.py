@@ -242,3 +242,11 @@ def test_only_a_simulation_needs_private_images_to_divide() -> None:
     with pytest.raises(DataError, match="more than the"):
         preflight(config)
     preflight(config, divided=False)  # a deployment: every client has images of its own
+
+
+def test_captions_are_those_of_the_images_that_are_asked_for() -> None:
+    held = holdings(Client(0, configured(prompt_level="instance")))
+    every = held.captions()
+    some = list(range(0, len(held), 3))
+    assert list(held.select(some).captions()) == [every[i] for i in some]
+    assert held.captions() == every

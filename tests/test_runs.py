@@ -6,7 +6,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from safetensors.torch import load_file
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
 from fgl_flower.files import read_json_lines, write_bytes
+from fgl_flower.records.observer import Observer
 from fgl_flower.records.reading import read_run
 from fgl_flower.records.result import Result
 from fgl_flower.records.run_folder import RunFolder, Sample
@@ -171,3 +174,30 @@ def test_any_name_becomes_a_folder_inside_runs_dir(tmp_path_factory: pytest.Temp
     folder = RunFolder.create(config(parent, name=name))
     assert folder.path.parent == parent
     assert time.time() - folder.path.stat().st_mtime < 60
+
+
+class Deaf(Observer):
+    """Fails at its first event and remembers what it heard."""
+
+    name = "deaf.txt"
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        self.heard.append(event["event"])
+        raise OSError("no room")
+
+
+def test_an_observer_that_fails_hears_no_more_and_costs_only_its_own_output(tmp_path: Path) -> None:
+    deaf, wanted = Deaf(), config(tmp_path)
+    with RunFolder.create(wanted, observers=[deaf, *observers_of(wanted)]) as folder:
+        folder.log({"event": "epoch"})
+        folder.log({"event": "epoch"})
+        folder.finish(Result.of(wanted, accuracy=0.5))
+    assert deaf.heard == ["epoch"]
+    run = read_run(folder.path)
+    assert run.state == "finished"
+    assert run.result is not None
+    assert [warning for warning in run.result.warnings if warning.startswith("deaf.txt is not written")]
+    assert (folder.path / "report.html").exists()

@@ -271,10 +271,15 @@ class RunFolder:
         return True
 
     def _tell(self, what: Callable[[Observer], object]) -> None:
-        """Tell the observers; one that fails hears no more."""
+        """Tell the observers; one that fails hears no more, not even of its own failure."""
         for observer in list(self._observers):
-            if not self._spare(observer.name, partial(what, observer)):
-                self._observers = [one for one in self._observers if one is not observer]
+            if observer not in self._observers:  # it failed at an event that another one's failure caused
+                continue
+            try:
+                what(observer)
+            except Exception as error:
+                self._observers.remove(observer)
+                self.warn(f"{observer.name} is not written or not whole: {_why(error)}")
 
     def _with_warnings(self, result: Result) -> Result:
         """Write the result again if warnings came since, and return it."""

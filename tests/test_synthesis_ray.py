@@ -79,3 +79,13 @@ def test_an_actor_refuses_images_that_are_not_finite(tiny_checkpoint: Path, tmp_
         Painter(broken, "", "cpu", 0, 0.0, plan.settings).draw(list(plan.images), {})
     torch.set_num_threads(threads)
     assert str(ray.cloudpickle.loads(ray.cloudpickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_a_built_in_name_is_no_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fgl_flower.synthesis.ray_engine import RayEngine
+
+    (tmp_path / "miniature").mkdir()
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert RayEngine("miniature").model_id == "miniature"
+    assert RayEngine("mine").model_id == str(tmp_path / "mine")

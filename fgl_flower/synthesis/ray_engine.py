@@ -23,6 +23,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util import ActorPool
 
 from fgl_flower.errors import ConfigError, RunError
+from fgl_flower.foundation.miniature import NAMES
 from fgl_flower.synthesis.engine import Progress, SynthesisReport, batches, teller, windows
 from fgl_flower.synthesis.plan import PlannedImage, SynthesisPlan
 from fgl_flower.synthesis.settings import SamplingSettings
@@ -61,7 +62,8 @@ class RayEngine:
         actors: int = 1,
         address: str = "",
     ) -> None:
-        self.model_id = str(Path(model_id).expanduser().resolve()) if Path(model_id).expanduser().is_dir() else model_id
+        folder = Path(model_id).expanduser()
+        self.model_id = str(folder.resolve()) if folder.is_dir() and model_id not in NAMES else model_id
         self.revision = revision
         self.device = device
         self.batch_size = batch_size

@@ -8,6 +8,7 @@ In a TOML: wrapped = "experiments.examples.own_strategy:Damped", or method = "..
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
@@ -35,7 +36,7 @@ class Damped(FedAvg):
         arrays, metrics = super().aggregate_train(server_round, replies)
         if arrays is not None:
             moved = {n: self.before[n] + STEP * (a.numpy() - self.before[n]) for n, a in arrays.items()}
-            arrays = ArrayRecord({name: Array(value.astype("float32")) for name, value in moved.items()})
+            arrays = ArrayRecord({n: Array(np.asarray(value, self.before[n].dtype)) for n, value in moved.items()})
         return arrays, metrics
 
 

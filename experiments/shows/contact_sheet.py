@@ -1,6 +1,6 @@
 """Pictures for the docs: `python -m experiments.shows.contact_sheet docs` draws world.png and generator.png."""
 
-import sys
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -45,7 +45,9 @@ def _sheet(rows: list[list[np.ndarray]]) -> Image.Image:
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")
+    parser = argparse.ArgumentParser(prog="python -m experiments.shows.contact_sheet", description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("docs"), help="receives world.png, generator.png")
+    folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     world().save(folder / "world.png")
     generator().save(folder / "generator.png")

@@ -211,9 +211,8 @@ class Sampler:
         processor = getattr(pipeline, "image_processor", None)
         if processor is None:
             return
-        pipeline.image_processor = processor = copy.copy(
-            processor
-        )  # replicas share it, and each looks at its own images
+        processor = copy.copy(processor)  # replicas share it, and each looks at its own images
+        pipeline.image_processor = processor
         postprocess = processor.postprocess
 
         def watched(image: torch.Tensor, *arguments: Any, **options: Any) -> Any:

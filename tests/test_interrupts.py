@@ -24,7 +24,8 @@ def up():
 
 
 def heed() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a test run in the background of a shell would ignore it
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell's background or `nohup` ignores some
+        signal.signal(number, signal.SIG_DFL)
 
 
 def ended(code: str, *signals: int, pause: float = 0.0) -> tuple[int, str, float]:

@@ -28,6 +28,7 @@ _received = 0
 _raised = False
 _before: dict[int, Any] = {}  # the handlers that `caught` replaced, while it lasts
 _last_words: list[Callable[[], None]] = []
+_started: set[psutil.Process] = set()  # this process' children, and theirs, when the first signal came
 
 
 class Interrupted(KeyboardInterrupt):
@@ -51,6 +52,8 @@ def caught() -> Iterator[None]:
         return
     reader, writer = socket.socketpair()
     writer.setblocking(False)
+    # Ray's own handler of SIGTERM replaces ours, prints a stack and aborts the process three seconds later.
+    os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
     wanted = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     _before.update({number: signal.signal(number, _raise) for number in wanted})
     # The C handler writes to it, so also while a long call into a library keeps the main thread from Python code.
@@ -106,6 +109,8 @@ def _watch(signals: socket.socket, wanted: frozenset[int]) -> None:
     with signals:
         if not _next_of(signals, wanted):
             return  # nobody asked
+        with suppress(psutil.Error):  # those of a process that ends first are nobody's children later: Ray's actors
+            _started.update(psutil.Process().children(recursive=True))
         began = time.monotonic()
         time.sleep(TOGETHER)
         signals.setblocking(False)
@@ -127,16 +132,26 @@ def _next_of(signals: socket.socket, wanted: frozenset[int]) -> bool:
 
 
 def _end_children() -> None:
-    """End the processes that this one started, and those that they started: first asked, then killed."""
+    """End the processes that this one started, and those that they started: first asked, then killed.
+
+    Ray's are killed last and all at once: its driver in this process exits with a code of its own when it misses one.
+    """
     me = psutil.Process()
-    started = me.children(recursive=True)  # those of a process that ends first would be nobody's children
-    for child in started:
+    started = {*_started, *me.children(recursive=True)}
+    others = [child for child in started if not _is_rays(child)]
+    for child in others:
         with suppress(psutil.Error):
             child.terminate()
-    _, left = psutil.wait_procs(started, timeout=CHILDREN)
-    for child in {*left, *me.children(recursive=True)}:
+    psutil.wait_procs(others, timeout=CHILDREN)
+    for child in {*started, *me.children(recursive=True)}:
         with suppress(psutil.Error):
             child.kill()
+
+
+def _is_rays(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return any(part.startswith("ray::") or "/ray/" in part for part in process.cmdline())
+    return False
 
 
 def _forget() -> None:
@@ -148,6 +163,7 @@ def _forget() -> None:
             signal.signal(number, handler)
         _before.clear()
         _last_words.clear()
+        _started.clear()
         _received, _raised = 0, False
 
 

@@ -129,3 +129,20 @@ def test_what_an_interrupted_run_has_drawn_is_kept(tmp_path: Path) -> None:
     verdict = verify(store)
     assert verdict.problems == []
     assert 0 < verdict.images < 30_000
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_simulation_leaves_no_process(number: int, tmp_path: Path) -> None:
+    events = tmp_path / "runs/one/metrics.jsonl"
+    command = fgl_run(tmp_path, "--engine", "ray", "--set", "method=fedavg", "--set", "rounds=1000")
+
+    def clients_have_trained() -> bool:  # before that Ray may not be up
+        return events.exists() and '"round": 1,' in events.read_text(encoding="utf-8")
+
+    seconds, code, before, left = interrupt(command, lambda: until(clients_have_trained), number)
+    assert before > 1
+    assert (code, left) == (128 + number, [])
+    assert seconds < 10
+    run = read_run(tmp_path / "runs/one")
+    assert (run.state, run.reason) == ("failed", "interrupted")

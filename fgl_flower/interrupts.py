@@ -75,24 +75,29 @@ def caught() -> Iterator[None]:
 
 @contextmanager
 def last_words(say: Callable[[], None]) -> Iterator[None]:
-    """Have `say` called, by another thread, should the process be ended by force meanwhile."""
+    """Have `say` called once, by another thread, should a signal come meanwhile or the process be ended by force."""
     _last_words.append(say)
     try:
         yield
     finally:
-        _last_words.remove(say)
+        with suppress(ValueError):  # said
+            _last_words.remove(say)
 
 
 def leave(code: int) -> NoReturn:
     """End this process and all that it started now, whatever its threads are doing."""
-    for say in tuple(_last_words):  # the main thread may be leaving, too
-        with suppress(Exception):
-            say()
+    _say_last_words()
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
     _end_children()
     os._exit(code)
+
+
+def _say_last_words() -> None:
+    while _last_words:
+        with suppress(Exception):  # IndexError: the main thread is leaving, too
+            _last_words.pop()()
 
 
 def _raise(number: int, _: object) -> None:
@@ -112,6 +117,7 @@ def _watch(signals: socket.socket, wanted: frozenset[int]) -> None:
         with suppress(psutil.Error):  # those of a process that ends first are nobody's children later: Ray's actors
             _started.update(psutil.Process().children(recursive=True))
         began = time.monotonic()
+        _say_last_words()  # now: Ray's driver ends this process with code 1 where the signal has ended its raylet, too
         time.sleep(TOGETHER)
         signals.setblocking(False)
         with suppress(BlockingIOError):

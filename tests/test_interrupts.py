@@ -66,7 +66,8 @@ with caught(), last_words(lambda: print("marked", flush=True)):
 
 
 def test_a_program_that_does_not_heed_is_ended_with_its_children_and_says_its_last_words() -> None:
-    code = SWALLOWED.format(grace=1.5).replace("print(child.pid)", "").replace("up()", "up(); print(child.pid)")
+    code = SWALLOWED.format(grace=1.5).replace("print(child.pid)", "")
+    code = code.replace("up()", 'print(f"up\\n{child.pid}", flush=True)')
     status, printed, seconds = ended(code, signal.SIGTERM)
     assert status == 143
     pid, word = printed.split()
@@ -142,7 +143,9 @@ def test_an_interrupted_simulation_leaves_no_process(number: int, tmp_path: Path
 
     seconds, code, before, left = interrupt(command, lambda: until(clients_have_trained), number)
     assert before > 1
-    assert (code, left) == (128 + number, [])
+    # SIGTERM to the whole group also ends the raylet, and where Ray's driver sees that first, it exits with 1.
+    assert code in {128 + number, 1 if number == signal.SIGTERM else 130}
+    assert left == []
     assert seconds < 10
     run = read_run(tmp_path / "runs/one")
     assert (run.state, run.reason) == ("failed", "interrupted")

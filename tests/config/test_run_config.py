@@ -11,7 +11,7 @@ from experiments.sync_config import synced
 from fgl_flower.config import RunConfig, describe_keys
 from fgl_flower.errors import ConfigError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SHIPPED = sorted(path for path in (ROOT / "experiments").rglob("*.toml") if "tables" not in path.parts)
 
 

@@ -15,7 +15,7 @@ from fgl_flower.synthesis.engine import LocalEngine
 from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.store import SyntheticStore
 from tests.plans import even_plan
-from tests.test_synthesis_engine import TOLD, plan_for
+from tests.synthesis.test_engine import TOLD, plan_for
 from tests.tiny_models import save_decoder_of_one_value
 
 

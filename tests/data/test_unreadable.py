@@ -32,7 +32,7 @@ from fgl_flower.wire.codec import PromptPayload, decode, encode
 from fgl_flower.wire.limits import Limits
 from strategies.gate import Admitted, Gate
 from strategies.planning import limits_for
-from tests.test_cli import fgl
+from tests.experiments.test_cli import fgl
 from tests.whole_runs import served
 
 InlineGrid(app, 1, {})  # gives this process the identity that Flower's messages need

@@ -18,7 +18,7 @@ from fgl_flower.report.table.page import render_table_page, write_table_page
 from fgl_flower.report.table.rows import Row, TableReport
 from tests.drawings import dots, lines, texts
 from tests.made_runs import made_run, run_of
-from tests.test_report import HOSTILE, Page
+from tests.report.test_page import HOSTILE, Page
 
 T2 = 4.302652729911275  # Student's t, 97.5 %, two degrees of freedom (three seeds)
 

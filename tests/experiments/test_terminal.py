@@ -14,10 +14,10 @@ import pytest
 from experiments.cli import terminal
 from fgl_flower.config import RunConfig
 from fgl_flower.records.result import Failure
+from tests.experiments.test_cli import fgl
 from tests.made_runs import made_run
-from tests.test_cli import fgl
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LONG = "a-name-of-a-run-that-is-longer-than-a-terminal-is-wide-and-would-hide-all-of-the-figures"
 FIGURES = ("40.0 %", "80.0 %", "18.4 MB", "3.2 MB", "1 min 25 s")  # of `made_run`
 RUN = """

@@ -30,7 +30,7 @@ from strategies.fgl import FGL, Schedule
 from strategies.gate import Gate
 from strategies.guarded_grid import GuardedGrid
 from strategies.server_app import serve
-from tests.test_strategies import filled, learns, toy_app
+from tests.strategies.test_federated import filled, learns, toy_app
 from tests.tiny_models import save_text_to_image
 from tests.undrawn import Undrawn
 from tests.whole_runs import small

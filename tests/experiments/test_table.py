@@ -68,7 +68,7 @@ def changed(file: Path, old: str, new: str) -> Path:
 
 def fgl(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "experiments.cli.app", "table", *map(str, arguments)]
-    environment = {**os.environ, "COLUMNS": "150", "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "COLUMNS": "150", "PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, check=False)
 
 
@@ -164,7 +164,7 @@ def test_a_killed_table_repeats_no_finished_cell_and_gives_the_same_files(file: 
     killed.mkdir()
     assert fgl(*arguments, cwd=whole).returncode == 0
 
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-m", "experiments.cli.app", "table", *map(str, arguments)]
     running = subprocess.Popen(command, cwd=killed, stdout=subprocess.DEVNULL, env=environment)
     while len(list(killed.glob("runs/cells/*/result.json"))) < 3:

@@ -32,7 +32,7 @@ from fgl_flower.wire.codec import PromptPayload, decode, encode
 from fgl_flower.wire.limits import Limits
 from strategies.gate import Admitted, Gate
 from strategies.planning import limits_for
-from tests.experiments.test_cli import fgl
+from tests.commands import fgl
 from tests.whole_runs import served
 
 InlineGrid(app, 1, {})  # gives this process the identity that Flower's messages need
@@ -164,7 +164,7 @@ def test_looking_for_unreadable_images_takes_no_torch(root: Path) -> None:
         "assert (len(client.dataset), len(client.skipped)) == (10, 2)\n"
         "assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2], timeout=120)
 
 
 def test_captioner_and_classifier_see_one_and_the_same_upright_image(

@@ -13,6 +13,7 @@ from fgl_flower.config import RunConfig
 from fgl_flower.errors import RunError
 from fgl_flower.records.reading import read_run
 from fgl_flower.records.run_folder import RunFolder
+from tests.commands import fgl
 from tests.made_runs import made_run
 
 SMALL = {
@@ -33,15 +34,6 @@ def file(tmp_path: Path) -> Path:
     lines = [f"{key} = {value!r}" for key, value in SMALL.items()]
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
-
-
-def fgl(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    """Call the command in this process and return its exit code."""
-    monkeypatch.setattr(sys, "argv", ["fgl", *map(str, arguments)])
-    monkeypatch.setenv("COLUMNS", "100")
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return int(ended.value.code or 0)
 
 
 def test_help_teaches_with_examples() -> None:

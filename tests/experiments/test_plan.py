@@ -11,7 +11,7 @@ from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
 from fgl_flower.wire.codec import encode
 from strategies.planning import plan_for
-from tests.experiments.test_cli import fgl
+from tests.commands import fgl
 
 LINES = """
 clients = 3

@@ -12,7 +12,7 @@ from experiments.cli.store import app as store_app
 from fgl_flower.synthesis.shards import shard_folder, shard_names
 from fgl_flower.synthesis.store import SyntheticStore
 from fgl_flower.synthesis.writer import encode_batch
-from tests.synthesis.test_store import drawn, plan_of
+from tests.made_images import drawn, plan_of
 
 
 def store(*words: str) -> Result:

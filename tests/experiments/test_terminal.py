@@ -14,7 +14,7 @@ import pytest
 from experiments.cli import terminal
 from fgl_flower.config import RunConfig
 from fgl_flower.records.result import Failure
-from tests.experiments.test_cli import fgl
+from tests.commands import fgl
 from tests.made_runs import made_run
 
 ROOT = Path(__file__).parents[2]

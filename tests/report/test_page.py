@@ -2,7 +2,6 @@
 
 import math
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -14,34 +13,7 @@ from fgl_flower.report.intervals import Interval
 from fgl_flower.report.page import write_report
 from tests.drawings import lines
 from tests.made_runs import made_run
-
-HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
-VOID = {"meta", "img", "br", "line", "circle", "polyline", "path", "use", "stop", "rect"}
-
-
-class Page(HTMLParser):
-    """Collects tags and attributes and checks that tags close in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.open: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
+from tests.pages import HOSTILE, Page
 
 
 @pytest.fixture(scope="module")

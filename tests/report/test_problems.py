@@ -22,8 +22,8 @@ from fgl_flower.report.problems import Problems
 from fgl_flower.report.table.page import render_table_page
 from fgl_flower.report.table.rows import Row, TableReport
 from tests.made_runs import made_run, run_of
-from tests.report.test_page import HOSTILE, Page
-from tests.report.test_table import table as cells_of
+from tests.pages import HOSTILE, Page
+from tests.pages import table as cells_of
 
 NO_REPLY = "no reply in time"
 DIVERGED = "server training diverged: its loss ended at 2.5e+09, guessing has 2.30; lower server-lr"

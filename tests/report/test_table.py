@@ -18,7 +18,7 @@ from fgl_flower.report.table.page import render_table_page, write_table_page
 from fgl_flower.report.table.rows import Row, TableReport
 from tests.drawings import dots, lines, texts
 from tests.made_runs import made_run, run_of
-from tests.report.test_page import HOSTILE, Page
+from tests.pages import HOSTILE, Page, table
 
 T2 = 4.302652729911275  # Student's t, 97.5 %, two degrees of freedom (three seeds)
 
@@ -33,15 +33,6 @@ def report(*rows: Row, axes: tuple[str, ...] = ("method", "skew"), **more: objec
     """Return a report on `rows`."""
     made = TableReport("A table", "What it is about.", axes, rows, "", {}, "fgl table skew.toml")
     return dataclasses.replace(made, **more)  # type: ignore[arg-type]
-
-
-def table(text: str, anchor: str) -> list[list[str]]:
-    """Return the texts of the first table of a section, cell by cell."""
-    section = text[text.index(f'<h2 id="{anchor}"') :]
-    section = section[: section.index("</table>")]
-    rows = re.findall(r"<tr.*?</tr>", section, flags=re.DOTALL)
-    cells = [re.findall(r"<t[hd].*?</t[hd]>", found, flags=re.DOTALL) for found in rows]
-    return [[" ".join(re.sub(r"<[^>]*>", " ", cell).split()) for cell in found] for found in cells]
 
 
 def test_accuracy_is_the_mean_over_seeds_with_its_half_width() -> None:

@@ -11,7 +11,7 @@ from fgl_flower.learning import training
 from fgl_flower.learning.classifier import build_model
 from fgl_flower.records.reading import read_run
 from strategies.divergence import diverged
-from tests.learning.test_training import SETTINGS, halves
+from tests.halves import SETTINGS, halves
 from tests.whole_runs import served, small
 
 GUESSING = "guessing has 2.30"  # ln 10

@@ -26,7 +26,7 @@ from strategies.failures import ClientErrors, Failures
 from strategies.gate import Admitted, Gate
 from strategies.guarded_grid import GuardedGrid
 from strategies.server_app import serve
-from tests.strategies.test_gate import CLIENTS, GLOBAL, Answer, check, constant, federation, metrics, start
+from tests.guarded import CLIENTS, GLOBAL, Answer, check, constant, federation, metrics, start
 from tests.whole_runs import small
 
 Broken = dict[int, set[int]]  # rounds in which a client fails, by partition

@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
-from flwr.clientapp import ClientApp
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 from flwr.serverapp.strategy import FedAvg, Strategy
 
 from fgl_flower.config import RunConfig
@@ -13,51 +12,16 @@ from fgl_flower.extension_points import WRAPPED
 from fgl_flower.learning.images import Images
 from fgl_flower.records.ledger import Ledger
 from fgl_flower.simulation import InlineGrid
-from fgl_flower.wire.codec import encode
-from fgl_flower.wire.payload import Prompt, PromptPayload
 from strategies.federated import strategy_of
-from strategies.fgl import FGL, Trainer
+from strategies.fgl import FGL
 from strategies.gate import Gate
 from strategies.guarded_grid import GuardedGrid
 from strategies.local import Local
+from tests.toys import CLIENTS, SHAPES, filled, learns, toy_app
 from tests.undrawn import Undrawn
 
-CLIENTS = 4
-SHAPES = {"w": (2, 3), "b": ()}
 CONFIG = RunConfig(method="fedavg", rounds=1)
 STRATEGIES = list(WRAPPED.builtins)
-
-
-def learns(value: float) -> Trainer:
-    """Return a trainer after which every weight has this value."""
-    return lambda arrays, images, server_round: filled(value)
-
-
-def filled(value: float) -> ArrayRecord:
-    return ArrayRecord({k: Array(np.full(shape, value, np.float32)) for k, shape in SHAPES.items()})
-
-
-def toy_app(seen: list[dict[str, Any]]) -> ClientApp:
-    """Return clients that add 1 + partition to every weight; client i holds i + 1 examples."""
-    app = ClientApp()
-
-    @app.query("prompts")
-    def query(message: Message, context: Context) -> Message:
-        number = int(context.node_config["partition-id"])
-        seen.append({"kind": "prompts", "round": message.content["config"]["server-round"]})
-        payload = PromptPayload(number, (Prompt("a star", "star", count=number + 1),), {"star": number + 1})
-        return Message(encode(payload), reply_to=message)
-
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
-        number = int(context.node_config["partition-id"])
-        seen.append({"kind": "train", **message.content["config"]})
-        arrays = message.content.array_records["arrays"]
-        own = ArrayRecord({k: Array(np.asarray(a.numpy() + np.float32(1 + number))) for k, a in arrays.items()})
-        metrics = MetricRecord({"num-examples": number + 1, "partition-id": number, "loss": 1.0})
-        return Message(RecordDict({"arrays": own, "metrics": metrics}), reply_to=message)
-
-    return app
 
 
 def run(strategy: Strategy, rounds: int) -> tuple[ArrayRecord, list[dict[str, Any]], list[int]]:

@@ -12,7 +12,6 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from clients import captions as captioning
 from clients.data import Client
@@ -30,8 +29,9 @@ from strategies.fgl import FGL, Schedule
 from strategies.gate import Gate
 from strategies.guarded_grid import GuardedGrid
 from strategies.server_app import serve
-from tests.strategies.test_federated import filled, learns, toy_app
+from tests.pictures import put
 from tests.tiny_models import save_text_to_image
+from tests.toys import filled, learns, toy_app
 from tests.undrawn import Undrawn
 from tests.whole_runs import small
 
@@ -203,11 +203,6 @@ def test_when_nobody_ever_told_anything_the_run_ends_in_an_error(tmp_path: Path,
 
 
 # --- what a client remembers ---
-
-
-def put(file: Path, shade: int) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (32, 32), (shade, 9 * shade % 256, 31 * shade % 256)).save(file)
 
 
 def ask(client: Client, state: RecordDict, number: int, held_round: int | None = None) -> PromptPayload | Unchanged:

@@ -19,7 +19,7 @@ from fgl_flower.simulation import InlineGrid
 from fgl_flower.wire.codec import encode
 from fgl_flower.wire.payload import Prompt, PromptPayload, Unchanged
 from strategies.server_app import serve
-from tests.strategies.test_recurring_prompts import put
+from tests.pictures import put
 from tests.tiny_models import save_text_to_image
 from tests.whole_runs import small
 

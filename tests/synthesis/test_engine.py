@@ -21,19 +21,14 @@ from fgl_flower.synthesis.plan import SynthesisPlan
 from fgl_flower.synthesis.sampler import PROMPTS_PER_CALL, PromptCache, Sampler
 from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.store import SyntheticStore
+from tests.made_images import TOLD, plan_for
 from tests.plans import Told, even_plan
 from tests.tiny_models import save_text_to_image
-
-TOLD = [Told(f"a {s} of a {c}", c, s) for c in ("star", "circle") for s in ("photo", "sketch", "clipart")]
 
 
 @pytest.fixture(scope="module")
 def generator(tiny_checkpoint: Path) -> Generator:
     return Generator.load(str(tiny_checkpoint), device="cpu", precision="float32")
-
-
-def plan_for(generator: Generator, images_per_class: int, told: list[Told] = TOLD, **options: object) -> SynthesisPlan:
-    return even_plan(told, images_per_class, SamplingSettings.of(generator.card, **options), 0)  # type: ignore[arg-type]
 
 
 def pixels_of(generator: Generator, plan: SynthesisPlan, rows: int = 16) -> np.ndarray:

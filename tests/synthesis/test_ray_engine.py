@@ -14,8 +14,8 @@ from fgl_flower.synthesis import maintenance as upkeep
 from fgl_flower.synthesis.engine import LocalEngine
 from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.store import SyntheticStore
+from tests.made_images import TOLD, plan_for
 from tests.plans import even_plan
-from tests.synthesis.test_engine import TOLD, plan_for
 from tests.tiny_models import save_decoder_of_one_value
 
 

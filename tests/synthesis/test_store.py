@@ -19,18 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fgl_flower.errors import StoreError
-from fgl_flower.foundation.generator import GeneratorCard
 from fgl_flower.synthesis import decoding, shards
 from fgl_flower.synthesis import maintenance as upkeep
-from fgl_flower.synthesis.plan import SynthesisPlan
 from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.shards import SyntheticImage, shard_folder, shard_names
 from fgl_flower.synthesis.store import SyntheticStore
-from fgl_flower.synthesis.writer import encode_batch
+from tests.made_images import CARD, drawn, plan_of
 from tests.plans import Told, even_plan
 
 FORK = multiprocessing.get_context("fork")
-CARD = GeneratorCard("model", "sha256:0", "StableDiffusionPipeline", "DDIMScheduler", 15, 2.5, 32, Path("/nowhere"))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -40,17 +37,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def plan_of(count: int, seed: int = 0, **options: float) -> SynthesisPlan:
-    told = [Told("a sketch of a star", "star", "sketch"), Told("a photo of a circle", "circle", "photo")]
-    return even_plan(told, count // 2, SamplingSettings.of(CARD, **options), seed)
-
-
-def drawn(plan: SynthesisPlan, size: int = 32) -> list[SyntheticImage]:
-    """Return images whose pixels follow from their seeds."""
-    pixels = [torch.randint(256, (3, size, size), generator=torch.Generator().manual_seed(i.seed)) for i in plan.images]
-    return encode_batch(plan.images, torch.stack(pixels).to(torch.uint8), plan.settings.to_json())
 
 
 def test_what_is_added_is_read_back(tmp_path: Path) -> None:

@@ -5,10 +5,15 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.serverapp.strategy import Strategy
 
+from fgl_flower.records.ledger import Ledger
+from fgl_flower.simulation import InlineGrid
 from fgl_flower.wire.codec import encode
 from fgl_flower.wire.payload import Prompt, PromptPayload
 from strategies.fgl import Trainer
+from strategies.gate import Gate
+from strategies.guarded_grid import GuardedGrid
 
 CLIENTS = 4
 SHAPES = {"w": (2, 3), "b": ()}
@@ -44,3 +49,18 @@ def toy_app(seen: list[dict[str, Any]]) -> ClientApp:
         return Message(RecordDict({"arrays": own, "metrics": metrics}), reply_to=message)
 
     return app
+
+
+def run(strategy: Strategy, rounds: int) -> tuple[ArrayRecord, list[dict[str, Any]], list[int]]:
+    """Return the final arrays, what the clients were asked, and the rounds that were evaluated."""
+    seen: list[dict[str, Any]] = []
+    evaluated: list[int] = []
+
+    def evaluate(server_round: int, arrays: ArrayRecord) -> MetricRecord:
+        evaluated.append(server_round)
+        return MetricRecord({"round": server_round})
+
+    inline = InlineGrid(toy_app(seen), CLIENTS, {})
+    grid = GuardedGrid(inline, Gate(filled(0), CLIENTS, ("star",)), Ledger(CLIENTS), lambda event: None)
+    result = strategy.start(grid, filled(0), num_rounds=rounds, evaluate_fn=evaluate)
+    return result.arrays, seen, evaluated

@@ -1,115 +1,19 @@
 """What every strategy must keep to, and what each one computes, against sums done by hand."""
 
-from typing import Any
-
 import numpy as np
-import pytest
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
-from flwr.serverapp.strategy import FedAvg, Strategy
+from flwr.app import ArrayRecord
+from flwr.serverapp.strategy import FedAvg
 
 from fgl_flower.config import RunConfig
 from fgl_flower.extension_points import WRAPPED
 from fgl_flower.learning.images import Images
-from fgl_flower.records.ledger import Ledger
-from fgl_flower.simulation import InlineGrid
 from strategies.federated import strategy_of
 from strategies.fgl import FGL
-from strategies.gate import Gate
-from strategies.guarded_grid import GuardedGrid
-from strategies.local import Local
-from tests.toys import CLIENTS, SHAPES, filled, learns, toy_app
+from tests.toys import CLIENTS, filled, learns, run
 from tests.undrawn import Undrawn
 
 CONFIG = RunConfig(method="fedavg", rounds=1)
 STRATEGIES = list(WRAPPED.builtins)
-
-
-def run(strategy: Strategy, rounds: int) -> tuple[ArrayRecord, list[dict[str, Any]], list[int]]:
-    """Return the final arrays, what the clients were asked, and the rounds that were evaluated."""
-    seen: list[dict[str, Any]] = []
-    evaluated: list[int] = []
-
-    def evaluate(server_round: int, arrays: ArrayRecord) -> MetricRecord:
-        evaluated.append(server_round)
-        return MetricRecord({"round": server_round})
-
-    inline = InlineGrid(toy_app(seen), CLIENTS, {})
-    grid = GuardedGrid(inline, Gate(filled(0), CLIENTS, ("star",)), Ledger(CLIENTS), lambda event: None)
-    result = strategy.start(grid, filled(0), num_rounds=rounds, evaluate_fn=evaluate)
-    return result.arrays, seen, evaluated
-
-
-class Conformance:
-    """Inherited by the tests of every strategy."""
-
-    prompt_rounds = 0
-
-    def build(self) -> Strategy:
-        raise AssertionError("each suite builds its own strategy")
-
-    def test_each_round_asks_every_client_once(self) -> None:
-        _, seen, evaluated = run(self.build(), self.prompt_rounds + 2)
-        trained = [s for s in seen if s["kind"] == "train"]
-        assert [s["server-round"] for s in trained] == [1] * CLIENTS + [2] * CLIENTS
-        assert evaluated == list(range(self.prompt_rounds + 3))
-
-    def test_the_model_keeps_names_shapes_and_dtypes(self) -> None:
-        arrays, _, _ = run(self.build(), self.prompt_rounds + 2)
-        for name, array in arrays.items():
-            assert (array.dtype, tuple(array.shape)) == ("float32", SHAPES[name])
-            assert np.isfinite(array.numpy()).all()
-
-    def test_it_is_repeatable(self) -> None:
-        first, second = (run(self.build(), self.prompt_rounds + 2)[0] for _ in range(2))
-        assert first == second
-
-    def test_a_round_without_replies_changes_nothing(self) -> None:
-        strategy = self.build()
-        grid = InlineGrid(toy_app([]), CLIENTS, {})
-        server_round = self.prompt_rounds + 1
-        list(strategy.configure_train(server_round, filled(0), ConfigRecord(), grid))
-        assert strategy.aggregate_train(server_round, []) == (None, None)
-
-    def test_it_says_what_it_is(self) -> None:
-        self.build().summary()
-
-
-@pytest.mark.parametrize("name", STRATEGIES)
-class TestFederated(Conformance):
-    @pytest.fixture(autouse=True)
-    def _named(self, name: str) -> None:
-        self.name = name
-
-    def build(self) -> Strategy:
-        return strategy_of(self.name, CONFIG)
-
-
-@pytest.mark.parametrize("name", STRATEGIES)
-class TestWrapped(Conformance):
-    prompt_rounds = 1
-
-    @pytest.fixture(autouse=True)
-    def _named(self, name: str) -> None:
-        self.name = name
-
-    def build(self) -> Strategy:
-        return FGL(strategy_of(self.name, CONFIG), Undrawn(), learns(7))
-
-    def test_after_the_prompt_round_it_goes_on_as_the_wrapped_strategy_would(self) -> None:
-        generative = FGL(strategy_of(self.name, CONFIG), Undrawn(), learns(0))
-        assert run(generative, 3)[0] == run(strategy_of(self.name, CONFIG), 2)[0]
-
-
-class TestLocal(Conformance):
-    def build(self) -> Strategy:
-        return Local()
-
-    def test_each_client_goes_on_from_its_own_model(self) -> None:
-        strategy = Local()
-        shared, _, _ = run(strategy, 3)
-        assert len(shared) == 0
-        values = sorted(float(arrays["b"].numpy()) for arrays in strategy.models.values())
-        assert values == [3 * (1 + i) for i in range(CLIENTS)]  # 1 + i, three times
 
 
 def test_fedavg_is_the_mean_weighted_by_examples() -> None:

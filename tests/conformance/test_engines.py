@@ -1,0 +1,73 @@
+"""Both engines with a tiny pipeline, the local one with a user's generator, and an engine of a user's own."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from fgl_flower.synthesis.engine import LocalEngine, Progress, SynthesisEngine, SynthesisReport
+from fgl_flower.synthesis.plan import SynthesisPlan
+from fgl_flower.synthesis.store import SyntheticStore
+from tests.conformance.engines import EngineSuite
+
+
+class Halves:
+    """An engine of a user's own: what two engines draw, one half after the other."""
+
+    def __init__(self, generator: str, batch_size: int) -> None:
+        self.engines = [LocalEngine(generator, device="cpu", batch_size=batch_size) for _ in range(2)]
+
+    def fill(self, plan: SynthesisPlan, store: SyntheticStore, progress: Progress | None = None) -> SynthesisReport:
+        reused = len(plan) - len(store.missing(plan.keys))
+        for number, engine in enumerate(self.engines):
+            engine.fill(plan.select(plan.keys[number::2]), store)
+            if progress:
+                progress(len(plan) - len(store.missing(plan.keys)), len(plan))
+        return SynthesisReport(len(plan), reused, len(plan) - reused, 0.0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class TestLocal(EngineSuite):
+    @pytest.fixture(autouse=True)
+    def _saved(self, tiny_checkpoint: Path) -> None:
+        self.generator = str(tiny_checkpoint)
+
+
+class TestDocumentedGenerator(EngineSuite):
+    generator = "documented_objects:Noise"
+
+
+class TestOwnEngine(EngineSuite):
+    generator = "documented_objects:Noise"
+
+    def build(self, batch_size: int) -> SynthesisEngine:
+        return Halves(self.generator, batch_size)
+
+
+class TestRay(EngineSuite):
+    @pytest.fixture(autouse=True)
+    def _saved(self, tiny_checkpoint: Path) -> None:
+        self.generator = str(tiny_checkpoint)
+
+    @pytest.fixture(autouse=True, scope="class")
+    def _cluster(self) -> Iterator[None]:
+        import ray
+
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=80 * 2**20)
+        yield
+        ray.shutdown()
+
+    def build(self, batch_size: int) -> SynthesisEngine:
+        from fgl_flower.synthesis.ray_engine import RayEngine
+
+        return RayEngine(self.generator, device="cpu", batch_size=batch_size)

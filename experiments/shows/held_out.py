@@ -1,34 +1,24 @@
-"""What a generator can be taught that it never saw: `python -m experiments.shows.held_out`.
+"""What a generator can be taught that it never saw, read from the finished runs of a table.
 
-Learned tokens against words, on the two classes and on the style that the built-in world's public split does not show.
-The figure is the accuracy on test images of the held-out classes (among all twelve), or of the held-out style, of a
-classifier trained on synthetic images only. Finished runs are not run again.
+fgl table experiments/tables/held-out-classes.toml
+python -m experiments.shows.held_out experiments/tables/held-out-classes.toml
+
+Learned tokens against words, on the two classes or on the style that the built-in world's public split does not show.
+Printed is a JSON line a cell: the accuracy on test images of the held-out classes (among all twelve), or of the
+held-out style, of a classifier trained on synthetic images only; mean and half width of the 95 % interval.
 """
 
-from functools import partial
+import argparse
+from pathlib import Path
 from statistics import fmean
-from typing import Any
 
-from experiments.cli.terminal import quiet
-from experiments.shows.many_runs import accuracy, bytes_up, keys, options, table
-from fgl_flower.config import RunConfig
+from experiments.cli.options import overrides
+from experiments.shows.lines import mean_and_half, tell
+from experiments.table.cells import Cells
+from experiments.table.spec import Table
 from fgl_flower.data.world import HELD_OUT_CLASSES, HELD_OUT_STYLE
 from fgl_flower.records.reading import Run
-
-SAID: dict[str, dict[str, Any]] = {
-    "words": {"prompt-level": "class-style"},
-    "captions": {"prompt-level": "instance"},
-    "tokens": {"prompt-level": "tokens", "token-vectors": 8, "token-steps": 300},
-}
-
-
-def configured(what: str, said: str, changes: dict[str, Any], seed: int) -> RunConfig:
-    """Return the configuration of one run: five clients, shares drawn evenly."""
-    cell = {"name": f"{what}-{said}-{seed}", "method": "fgl", "seed": seed, "dataset": f"world-held-out-{what}"}
-    names = HELD_OUT_CLASSES if what == "classes" else (HELD_OUT_STYLE,)
-    subject = {"token-subject": "class" if what == "classes" else "style", "token-names": ",".join(names)}
-    base = {"partition": "iid", "clients": 5, "generator": "miniature", "guidance": 4.0}
-    return RunConfig.parse({**base, **subject, **SAID[said], **changes, **cell})
+from fgl_flower.report.intervals import interval
 
 
 def held_out(run: Run) -> float:
@@ -41,18 +31,19 @@ def held_out(run: Run) -> float:
 
 def main() -> None:
     """Command line."""
-    parser = options("held_out", __doc__)
-    parser.add_argument("--what", nargs="+", choices=("classes", "style"), default=("classes", "style"))
-    parser.add_argument("--said", nargs="+", choices=list(SAID), default=list(SAID))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", type=Path, help="experiments/tables/held-out-classes.toml or held-out-style.toml")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs/tables"), help="as given to fgl table")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as given to fgl table")
     given = parser.parse_args()
-    quiet(False)
-    changes = keys(given)
-    rows = (
-        ({"held_out": what, "said": said}, partial(configured, what, said, changes))
-        for what in given.what
-        for said in given.said
-    )
-    table(rows, given.seeds, {"held_out_accuracy": held_out, "accuracy": accuracy, "bytes_up_per_client": bytes_up})
+    runs_dir = given.runs_dir.expanduser().resolve()
+    table, finished = Table.load(given.table, overrides(given.set)), Cells(runs_dir / "cells")
+    for cell in table.cells:
+        runs = [finished.get(table.config(cell, seed, {}, runs_dir)) for seed in table.seeds]
+        if None in runs:
+            parser.error(f"not every run of {' · '.join(cell.names)} is finished: run `fgl table {given.table}` first")
+        shares = [held_out(run) for run in runs if run is not None]
+        tell({"prompts": cell.names[0], "runs": len(shares), "held_out_accuracy": mean_and_half(interval(shares))})
 
 
 if __name__ == "__main__":

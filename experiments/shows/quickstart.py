@@ -6,13 +6,18 @@ then the difference paired by seed (mean and half width of its 95 % interval) an
 first message to the test, validation after each round included.
 """
 
+import argparse
 import random
 import time
+from pathlib import Path
 from typing import Any
 
+from experiments.cli.app import find_finished
+from experiments.cli.options import overrides
 from experiments.cli.terminal import progress_bars, quiet
-from experiments.shows.many_runs import accuracy, finished, keys, mean_and_half, options, tell
+from experiments.shows.lines import mean_and_half, tell
 from fgl_flower.config import RunConfig
+from fgl_flower.records.reading import Run, read_run
 from fgl_flower.records.run_folder import Watch
 from fgl_flower.report.intervals import paired_difference
 
@@ -34,13 +39,23 @@ def quickstart(config: RunConfig, watch: Watch) -> tuple[float, float]:
     return float(context.state.metric_records["test"]["accuracy"]), time.perf_counter() - began  # type: ignore[arg-type]
 
 
+def finished(config: RunConfig) -> Run:
+    """Return the finished run of a configuration, running it first where there is none."""
+    if found := find_finished(config):
+        return found
+    from experiments.runner import run_folder
+
+    with progress_bars(config.name) as watch:
+        return read_run(run_folder(config, watch=watch))
+
+
 def compared(config: RunConfig) -> dict[str, Any]:
     """Return both accuracies and both durations under one configuration."""
     run = finished(config)
     assert run.result is not None
     with progress_bars(f"quickstart-{config.seed}") as watch:
         theirs, seconds = quickstart(config, watch)
-    ours = accuracy(run)
+    ours = run.result.accuracy
     return {
         "seed": config.seed,
         "ours": ours,
@@ -66,14 +81,17 @@ def summary(rows: list[dict[str, Any]], rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     """Command line."""
-    parser = options("quickstart", __doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--beta", type=float, default=0.5)
     parser.add_argument("--local-lr", type=float, default=RunConfig().local_lr)
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs/quickstart"))
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every run")
     given = parser.parse_args()
     quiet(False)
-    asked = {"method": "fedavg", "rounds": given.rounds, "beta": given.beta, "local-lr": given.local_lr}
-    changes = {**keys(given), **asked}
+    options = {"rounds": given.rounds, "beta": given.beta, "local-lr": given.local_lr, "runs-dir": str(given.runs_dir)}
+    changes = {"method": "fedavg", **overrides(given.set), **options}
     rows = []
     for seed in range(given.seeds):
         rows.append(compared(RunConfig.parse({**changes, "name": f"fedavg-{seed}", "seed": seed})))

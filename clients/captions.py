@@ -28,10 +28,10 @@ def captions(client: Client, dataset: datasets.Dataset) -> Sequence[str]:
         known = (*client.source.classes, *client.source.domains)
         captioner = _captioner(*model, config.device)
         raw = dataset.cast_column("image", datasets.Image(decode=False))["image"]
-        found: list[str] = []
+        result: list[str] = []
         for start in range(0, len(dataset), _BATCH):
-            found += captioner.describe([open_image(record) for record in raw[start : start + _BATCH]])
-        _CAPTIONS[key] = tuple(scrub(caption, known) for caption in found)
+            result += captioner.describe([open_image(record) for record in raw[start : start + _BATCH]])
+        _CAPTIONS[key] = tuple(scrub(caption, known) for caption in result)
     return _CAPTIONS[key]
 
 

@@ -13,7 +13,7 @@ def measure(client: Client, content: RecordDict) -> RecordDict:
     ``skipped`` is the number of those that cannot be read, where there are any.
     """
     images = client.images
-    found = evaluate(
+    result = evaluate(
         load(client, content.array_records["arrays"]),
         images,
         num_classes=len(client.source.classes),
@@ -24,8 +24,8 @@ def measure(client: Client, content: RecordDict) -> RecordDict:
         {
             "num-examples": len(images),
             "partition-id": client.partition,
-            "loss": found.loss,
-            "accuracy": found.accuracy,
+            "loss": result.loss,
+            "accuracy": result.accuracy,
         }
     )
     if images.skipped:

@@ -27,12 +27,12 @@ def answer(client: Client, content: RecordDict, state: RecordDict) -> PromptPayl
     """
     if not client.config.prompt_every:
         return prompts(client)
-    asked, now = content.config_records["config"], digest(client)
+    request, now = content.config_records["config"], digest(client)
     last = state.config_records.get(SPOKEN)
-    if last is not None and last["digest"] == now and last["server-round"] == asked.get(HELD_KEY):
+    if last is not None and last["digest"] == now and last["server-round"] == request.get(HELD_KEY):
         return Unchanged(client.partition)
     payload = prompts(client)
-    state[SPOKEN] = ConfigRecord({"digest": now, "server-round": asked["server-round"]})
+    state[SPOKEN] = ConfigRecord({"digest": now, "server-round": request["server-round"]})
     return payload
 
 

@@ -31,7 +31,7 @@ def fit(client: Client, content: RecordDict, state: RecordDict) -> RecordDict:
         Stays with the client from round to round.
     """
     config, images = client.config, client.images
-    arrays, asked = content.array_records["arrays"], content.config_records["config"]
+    arrays, settings = content.array_records["arrays"], content.config_records["config"]
     loss = 0.0
     if len(images):
         model = load(client, arrays)
@@ -43,13 +43,13 @@ def fit(client: Client, content: RecordDict, state: RecordDict) -> RecordDict:
             lr=config.local_lr,
             momentum=config.momentum,
             weight_decay=config.local_weight_decay,
-            seed=round_seed(config.seed, client.partition, int(asked["server-round"])),  # type: ignore[arg-type]
+            seed=round_seed(config.seed, client.partition, int(settings["server-round"])),  # type: ignore[arg-type]
             device=config.device,
             precision=config.precision,
-            loss_terms=_loss_term(client, model, asked, state),
+            loss_terms=_loss_term(client, model, settings, state),
         ).loss
         arrays = to_arrays(model)
-        if "moon-mu" in asked:
+        if "moon-mu" in settings:
             state[PREVIOUS] = arrays
     metrics = MetricRecord({"num-examples": len(images), "partition-id": client.partition, "loss": loss})
     if images.skipped:
@@ -77,10 +77,10 @@ def round_seed(seed: int, partition: int, server_round: int) -> int:
     return int.from_bytes(digest) >> 1
 
 
-def _loss_term(client: Client, start: Classifier, asked: ConfigRecord, state: RecordDict) -> LossTerm | None:
-    if mu := asked.get("proximal-mu"):
+def _loss_term(client: Client, start: Classifier, settings: ConfigRecord, state: RecordDict) -> LossTerm | None:
+    if mu := settings.get("proximal-mu"):
         return proximal(start, float(mu))  # type: ignore[arg-type]
-    if (mu := asked.get("moon-mu")) and PREVIOUS in state:
+    if (mu := settings.get("moon-mu")) and PREVIOUS in state:
         previous = load(client, state.array_records[PREVIOUS])
-        return contrastive(start, previous, float(mu), float(asked["moon-temperature"]))  # type: ignore[arg-type]
+        return contrastive(start, previous, float(mu), float(settings["moon-temperature"]))  # type: ignore[arg-type]
     return None

@@ -11,7 +11,7 @@ from flwr.app import Context, Message
 from clients.client_app import simulated
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import RunError, reason
-from fgl_flower.interrupts import last_words
+from fgl_flower.interrupts import on_interrupt
 from fgl_flower.preflight import preflight
 from fgl_flower.records.observer import Observer
 from fgl_flower.records.reading import read_result
@@ -71,7 +71,7 @@ def run_folder(
     """
     with (
         RunFolder.create(config, command=command, watch=watch, observers=[*observers_of(config), *observers]) as folder,
-        last_words(lambda: folder.fail("interrupted")),
+        on_interrupt(lambda: folder.fail("interrupted")),
     ):
         try:
             if engine == "ray":

@@ -21,15 +21,15 @@ def resolve_device(device: str = "auto") -> "torch.device":
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        found = torch.device(device)
+        result = torch.device(device)
     except RuntimeError:
         raise ConfigError(f"device = {device!r} is none: use auto, cpu, mps, cuda or cuda:N") from None
-    missing = (found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count()) or (
-        found.type == "mps" and not torch.backends.mps.is_available()
+    missing = (result.type == "cuda" and (result.index or 0) >= torch.cuda.device_count()) or (
+        result.type == "mps" and not torch.backends.mps.is_available()
     )
     if missing:
         raise ConfigError(f"device = {device!r} is not on this machine: set device = 'auto'")
-    return found
+    return result
 
 
 def resolve_precision(precision: str, device: "torch.device") -> str:

@@ -75,14 +75,14 @@ class ExtensionPoint:
         if not self.refers(value):
             raise ConfigError(f"{self.key} = {value!r} is {self.complaint(value)}")
         try:
-            found = _import(value)
+            loaded = _import(value)
         except ConfigError as error:
             near = difflib.get_close_matches(value.partition(":")[0], self.builtins, n=1) if self.others else []
             hint = f" (did you mean {near[0]}:...?)" if near else ""
             raise ConfigError(f"{self.key} = {value!r}: {error}{hint}") from error
-        if fault := self.check(found):
+        if fault := self.check(loaded):
             raise ConfigError(f"{self.key} = {value!r} cannot be used: {fault}")
-        return found
+        return loaded
 
     def complaint(self, value: str) -> str:
         """Return what to say of a value that is no choice."""
@@ -119,13 +119,13 @@ class ExtensionPoint:
 def called_with(*arguments: str) -> Check:
     """Return a check that an object can be called with these positional arguments."""
 
-    def check(found: Any) -> str:
-        if not callable(found):
-            return f"it is a {type(found).__name__}, not a function or class that takes ({', '.join(arguments)})"
+    def check(loaded: Any) -> str:
+        if not callable(loaded):
+            return f"it is a {type(loaded).__name__}, not a function or class that takes ({', '.join(arguments)})"
         try:
-            inspect.signature(found).bind(*arguments)
+            inspect.signature(loaded).bind(*arguments)
         except TypeError:
-            return f"it takes {inspect.signature(found)}, where it is called with ({', '.join(arguments)})"
+            return f"it takes {inspect.signature(loaded)}, where it is called with ({', '.join(arguments)})"
         except ValueError:  # written in C: it has no signature to look at
             return ""
         return ""
@@ -136,8 +136,8 @@ def called_with(*arguments: str) -> Check:
 def with_members(members: Iterable[str]) -> Check:
     """Return a check that an object has these attributes and methods."""
 
-    def check(found: Any) -> str:
-        missing = [name for name in members if not hasattr(found, name)]
+    def check(candidate: Any) -> str:
+        missing = [name for name in members if not hasattr(candidate, name)]
         return f"it has no {', '.join(missing)}" if missing else ""
 
     return check
@@ -149,7 +149,7 @@ def _import(reference: str) -> Any:
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())
     try:
-        found: Any = importlib.import_module(module)
+        candidate: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
             raise ConfigError(
@@ -160,10 +160,10 @@ def _import(reference: str) -> Any:
         raise ConfigError(f"the module {module!r} cannot be imported: {type(error).__name__}: {error}") from error
     for name in path.split("."):
         try:
-            found = getattr(found, name)
+            candidate = getattr(candidate, name)
         except AttributeError:
-            public = [n for n in dir(found) if not n.startswith("_")]
+            public = [n for n in dir(candidate) if not n.startswith("_")]
             near = difflib.get_close_matches(name, public, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise ConfigError(f"{module!r} has no {path!r}{hint}") from None
-    return found
+    return candidate

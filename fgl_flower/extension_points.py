@@ -12,23 +12,23 @@ LEVEL_MEMBERS = ("kind", "client_models", "describe", "offer")
 """What a prompt level has, see `fgl_flower.levels.level.Level`."""
 
 
-def _strategy(found: Any) -> str:
+def _strategy(candidate: Any) -> str:
     """A class derived from Flower's `Strategy`, or a function from the configuration to a strategy."""
-    if inspect.isclass(found) and not is_strategy_class(found):
+    if inspect.isclass(candidate) and not is_strategy_class(candidate):
         return "it is a class that does not derive from flwr.serverapp.strategy.Strategy"
-    return "" if inspect.isclass(found) else called_with("config")(found)
+    return "" if inspect.isclass(candidate) else called_with("config")(candidate)
 
 
-def _method(found: Any) -> str:
+def _method(candidate: Any) -> str:
     """A class derived from Flower's `Strategy`, or a function from the server to an `Outcome`."""
-    return _strategy(found) if inspect.isclass(found) else called_with("server")(found)
+    return _strategy(candidate) if inspect.isclass(candidate) else called_with("server")(candidate)
 
 
-def is_strategy_class(found: Any) -> bool:
+def is_strategy_class(candidate: Any) -> bool:
     """Return whether an object is a class derived from Flower's `Strategy`."""
     from flwr.serverapp.strategy import Strategy  # half a second to import: only for those who bring a class
 
-    return inspect.isclass(found) and issubclass(found, Strategy)
+    return inspect.isclass(candidate) and issubclass(candidate, Strategy)
 
 
 _FEDERATED = ("fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "moon")
@@ -57,11 +57,11 @@ def has_server_optimiser(strategy: str) -> bool:
     """Return whether the server of a strategy steps by an optimiser of its own, from its last global model."""
     if strategy in _STRATEGIES:
         return strategy in {"fedavgm", "fedadam", "fedyogi"}
-    if not WRAPPED.refers(strategy) or not is_strategy_class(found := METHOD.load(strategy)):
+    if not WRAPPED.refers(strategy) or not is_strategy_class(loaded := METHOD.load(strategy)):
         return False
     from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvgM, FedYogi
 
-    return issubclass(found, FedAdagrad | FedAdam | FedAvgM | FedYogi)
+    return issubclass(loaded, FedAdagrad | FedAdam | FedAvgM | FedYogi)
 
 
 MODEL = ExtensionPoint(

@@ -60,9 +60,9 @@ def _check_images(config: RunConfig, source: Source, *, divided: bool) -> None:
     """Refuse a data set of one class, and splits of which no image can be read."""
     shown = sorted(set(source.private["label"]))
     if len(shown) < 2:
-        told = "".join(f"; {note}" for note in source.notes)
+        notes = "".join(f"; {note}" for note in source.notes)
         raise DataError(
-            f"dataset = {config.dataset!r} has one class, {source.classes[shown[0]]!r}: nothing to tell apart{told}"
+            f"dataset = {config.dataset!r} has one class, {source.classes[shown[0]]!r}: nothing to tell apart{notes}"
         )
     splits = {"validation": source.validation, "test": source.test} | ({"private": source.private} if divided else {})
     for split, dataset in splits.items():

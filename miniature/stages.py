@@ -113,10 +113,10 @@ def train_generator(
         t = torch.randint(1000, (site.batch,), generator=generator, device=device)
         variant = torch.randint(tokens.shape[1], (site.batch,), generator=generator, device=device)
         drop = torch.rand(site.batch, generator=generator, device=device) < EMPTY_SHARE
-        words = torch.where(drop[:, None], empty, tokens[i, variant].long())
+        text = torch.where(drop[:, None], empty, tokens[i, variant].long())
         a = power[t].view(-1, 1, 1, 1)
         velocity = a.sqrt() * noise - (1 - a).sqrt() * x
-        error = (model(a.sqrt() * x + (1 - a).sqrt() * noise, t, words) - velocity).square().mean((1, 2, 3))
+        error = (model(a.sqrt() * x + (1 - a).sqrt() * noise, t, text) - velocity).square().mean((1, 2, 3))
         snr = power[t] / (1 - power[t])
         return (error * snr.clamp(max=5) / (snr + 1)).mean() * 2
 

@@ -100,13 +100,13 @@ def strategy_of(name: str, config: FederationConfig) -> Strategy:
     ConfigError
         If it is no strategy.
     """
-    found = WRAPPED.load(name)
-    if not inspect.isclass(found):
-        made = found(config)
+    result = WRAPPED.load(name)
+    if not inspect.isclass(result):
+        made = result(config)
     else:
-        parameters = inspect.signature(found).parameters
+        parameters = inspect.signature(result).parameters
         anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-        made = found(**{key: value for key, value in _common(config).items() if anything or key in parameters})
+        made = result(**{key: value for key, value in _common(config).items() if anything or key in parameters})
     if not isinstance(made, Strategy):
         raise ConfigError(f"{name!r} returned a {type(made).__name__}, not a flwr.serverapp.strategy.Strategy")
     return made

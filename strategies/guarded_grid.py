@@ -171,11 +171,11 @@ class GuardedGrid(Grid):
 
     def _admit(self, sent: list[Message], replies: list[Message]) -> tuple[list[Message], str]:
         """Return the sound replies that carry weight and, if there are none of any weight, the last reason why."""
-        asked = {message.metadata.dst_node_id: message for message in sent}
+        requests = {message.metadata.dst_node_id: message for message in sent}
         sound: list[tuple[int, Message]] = []
         weightless, reason = 0, "gave no reply in time"
         for reply in replies:
-            message = asked.pop(reply.metadata.src_node_id, None)
+            message = requests.pop(reply.metadata.src_node_id, None)
             if message is None:
                 continue  # nobody asked, or a second answer
             outcome = self._judge(message, reply)

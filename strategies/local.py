@@ -31,9 +31,9 @@ class Local(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Ask every client to go on with its own model, at first the common initialisation."""
-        asked = ConfigRecord({**config, "server-round": server_round})
+        settings = ConfigRecord({**config, "server-round": server_round})
         return [
-            Message(RecordDict({"arrays": self.models.get(node, arrays), "config": asked}), node, "train")
+            Message(RecordDict({"arrays": self.models.get(node, arrays), "config": settings}), node, "train")
             for node in grid.get_node_ids()
         ]
 
@@ -54,7 +54,7 @@ class Local(Strategy):
         return []
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """Nothing was asked."""
+        """Nothing was settings."""
         return None
 
 

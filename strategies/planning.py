@@ -93,11 +93,11 @@ def plan_for(config: RunConfig, classes: Sequence[str], payloads: Sequence[Promp
     offers, warnings = list(offered.offers), []
     if truncation and truncation.clash:
         # What clients wrote must not end a run: their prompts that show two classes are left out, others stand in.
-        told = truncation.sentence(tokens)
+        warning = truncation.sentence(tokens)
         offers = [o for o in offers if (o.prompt.text, o.prompt.label) not in truncation.mixed]
         if lost := {o.prompt.label for o in offered.offers} - {o.prompt.label for o in offers}:
-            raise RunError(f"{told} (nothing is left to draw of {', '.join(sorted(lost))})")
-        warnings.append(f"{len(offered.offers) - len(offers):,} prompts are left out: {told}")
+            raise RunError(f"{warning} (nothing is left to draw of {', '.join(sorted(lost))})")
+        warnings.append(f"{len(offered.offers) - len(offers):,} prompts are left out: {warning}")
     budget = config.images_per_class * len({offer.prompt.label for offer in offers})
     held = held_images(payloads, config.max_client_examples)
     rows = allot(offers, budget, config.budget_rule, held=held, client_cap=config.max_client_images)

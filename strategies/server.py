@@ -186,19 +186,19 @@ class Server:
     def validate(self, number: int, models: Sequence[ArrayRecord]) -> MetricRecord:
         """Measure the global model on validation (of several, the mean) and report it as the run's round `number`."""
         with self.ledger.phase("validation"):
-            found = self._evaluate(models, self.validation)
-        self.validation_accuracy, self.validation_loss = found.accuracy, found.loss
+            result = self._evaluate(models, self.validation)
+        self.validation_accuracy, self.validation_loss = result.accuracy, result.loss
         self.folder.log(
             {
                 "event": "round",
                 "round": number,
-                "validation_accuracy": found.accuracy,
+                "validation_accuracy": result.accuracy,
                 "bytes_total": self.ledger.bytes_total,
             }
         )
         if self.config.rounds:
             self.folder.progress("rounds", number, self.config.rounds)
-        return MetricRecord({"accuracy": found.accuracy, "loss": found.loss})
+        return MetricRecord({"accuracy": result.accuracy, "loss": result.loss})
 
     def train(
         self, arrays: ArrayRecord, images: Images, epochs: int, lr: float, phase: str, server_round: int = 0
@@ -210,7 +210,7 @@ class Server:
         """
         config = self.config
 
-        def tell(done: Epoch) -> None:
+        def report_progress(done: Epoch) -> None:
             self.folder.progress(phase, done.epoch, done.epochs)
             self.folder.log({"event": "epoch", "phase": phase, "round": server_round, **asdict(done)})
 
@@ -229,7 +229,7 @@ class Server:
                 precision=config.precision,
                 schedule="cosine",
                 validation=self.validation,
-                progress=tell,
+                progress=report_progress,
             )
         # The training before any round has its own rate, all later ones share the other.
         self._judge(phase.replace("server-", "server "), done.loss, "fine-tune-lr" if server_round else "server-lr")
@@ -244,17 +244,17 @@ class Server:
             load_arrays(self.model, models[0])
             self.folder.save_model(self.model.state_dict())
         with self.ledger.phase("test"):
-            found = self._evaluate(models, self.test)
-        self.folder.save_confusion(found.confusion, source.classes)
+            result = self._evaluate(models, self.test)
+        self.folder.save_confusion(result.confusion, source.classes)
         if source.domains:
-            self.folder.save_breakdown(found.right, found.total, source.classes, source.domains)
+            self.folder.save_breakdown(result.right, result.total, source.classes, source.domains)
         self.folder.save_samples([*outcome.samples, *self._validation_samples()])
         if (counts := self._private_counts(outcome.class_counts)) is not None:
             self.folder.save_partition(counts, source.classes)
         measured: dict[str, Any] = {
-            "accuracy": found.accuracy,
-            "accuracy_by_class": dict(zip(source.classes, found.by_class, strict=True)),
-            "accuracy_by_domain": dict(zip(source.domains, found.by_domain, strict=True)),
+            "accuracy": result.accuracy,
+            "accuracy_by_class": dict(zip(source.classes, result.by_class, strict=True)),
+            "accuracy_by_domain": dict(zip(source.domains, result.by_domain, strict=True)),
             "validation_accuracy": self.validation_accuracy,
             "quarantined": self.grid.quarantined,
             "failures": self.grid.failures,
@@ -298,20 +298,20 @@ class Server:
 
     def _evaluate(self, models: Sequence[ArrayRecord], images: Images) -> Evaluation:
         classes, domains = len(self.source.classes), len(self.source.domains)
-        found = []
+        result = []
         for arrays in models:
             load_arrays(self.model, arrays)
-            found.append(
+            result.append(
                 evaluate(self.model, images, num_classes=classes, num_domains=domains, device=self.config.device)
             )
         return Evaluation(
-            accuracy=fmean(f.accuracy for f in found),
-            loss=fmean(f.loss for f in found),
-            by_class=[_mean(shares) for shares in zip(*(f.by_class for f in found), strict=True)],
-            by_domain=[_mean(shares) for shares in zip(*(f.by_domain for f in found), strict=True)],
-            confusion=np.sum([f.confusion for f in found], axis=0),
-            right=np.sum([f.right for f in found], axis=0),
-            total=np.sum([f.total for f in found], axis=0),
+            accuracy=fmean(f.accuracy for f in result),
+            loss=fmean(f.loss for f in result),
+            by_class=[_mean(shares) for shares in zip(*(f.by_class for f in result), strict=True)],
+            by_domain=[_mean(shares) for shares in zip(*(f.by_domain for f in result), strict=True)],
+            confusion=np.sum([f.confusion for f in result], axis=0),
+            right=np.sum([f.right for f in result], axis=0),
+            total=np.sum([f.total for f in result], axis=0),
             count=len(images),
         )
 

@@ -56,10 +56,10 @@ class Turns:
         child = child[np.lexsort((child, (turn + 0.5) / self.weights[child]))]
         if not self.groups:
             return self.items[child]
-        found = np.empty(count, dtype=np.int64)
+        result = np.empty(count, dtype=np.int64)
         parts = [group.order(n) for group, n in zip(self.groups, shares.tolist(), strict=True) if n]
-        found[np.argsort(child, kind="stable")] = np.concatenate(parts)
-        return found
+        result[np.argsort(child, kind="stable")] = np.concatenate(parts)
+        return result
 
     def advance(self, times: np.ndarray) -> int:
         """Note how often each item has come, and return the sum of it over this group."""
@@ -94,11 +94,11 @@ class Turns:
             margin *= 2
         least, most = self._until(low), self._until(high)
         while (most - least).sum() > few and low < (middle := (low + high) / 2) < high:
-            found = self._until(middle)
-            if found.sum() < count:
-                low, least = middle, found
+            result = self._until(middle)
+            if result.sum() < count:
+                low, least = middle, result
             else:
-                high, most = middle, found
+                high, most = middle, result
         child = np.repeat(np.arange(len(self)), most - least)
         first = self.taken + least
         turn = np.concatenate([np.arange(f, f + n) for f, n in zip(first, most - least, strict=True)])

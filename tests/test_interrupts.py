@@ -17,7 +17,7 @@ from fgl_flower.synthesis.maintenance import verify
 START = """
 import os, signal, subprocess, sys, threading, time
 from fgl_flower import interrupts
-from fgl_flower.interrupts import Interrupted, caught, last_words
+from fgl_flower.interrupts import Interrupted, caught, on_interrupt
 def up():
     print("up", flush=True)
 """
@@ -55,7 +55,7 @@ child = subprocess.Popen(["sleep", "60"])
 print(child.pid)
 interrupts.GRACE = {grace}
 threading.Thread(target=time.sleep, args=(60,)).start()
-with caught(), last_words(lambda: print("marked", flush=True)):
+with caught(), on_interrupt(lambda: print("marked", flush=True)):
     up()
     while True:
         try:

@@ -1,4 +1,4 @@
-"""What each lever of the synthesis engine gains alone, and what it does to a classifier trained on the images."""
+"""What each setting of the synthesis engine gains alone, and what it does to a classifier trained on the images."""
 
 import tempfile
 import time
@@ -21,12 +21,12 @@ from fgl_flower.synthesis.store import SyntheticStore
 from fgl_flower.synthesis.tuning import CPU_ROWS, compile_modules, one_thread_each, prepare, replicas_for
 from fgl_flower.synthesis.writer import StoreWriter, encode_drawn
 
-SECONDS_EACH = 10.0  # of drawing, of one lever in one round
+SECONDS_EACH = 10.0  # of drawing, of one setting in one round
 SEEDS = (0, 1, 2)
 
 
 @dataclass
-class Lever:
+class Case:
     """The loop of our own with one thing changed; as it stands, none: ten images a call, on all threads, PNGs in turn.
 
     Attributes
@@ -56,9 +56,9 @@ class Lever:
     memory: int = 0
 
 
-def levers_for(model: str, device: str) -> list[Lever]:
-    """Return the plain loop, each lever alone on top of it, and all that the engine uses together."""
-    plain = Lever(
+def settings_for_ablation(model: str, device: str) -> list[Case]:
+    """Return the plain loop, each setting alone on top of it, and all that the engine uses together."""
+    plain = Case(
         "own loop, prompts encoded once", model, {"steps": STEPS, "guidance": GUIDANCE, "precision": "float32"}
     )
     gpu = resolve_device(device).type == "cuda"
@@ -67,12 +67,12 @@ def levers_for(model: str, device: str) -> list[Lever]:
 
     batch = 64 if gpu else CPU_ROWS
 
-    def alone(name: str, generator: str = model, **changes: Any) -> Lever:
-        options = plain.options | {k: v for k, v in changes.items() if k not in Lever.__dataclass_fields__}
-        own = {k: v for k, v in changes.items() if k in Lever.__dataclass_fields__}
+    def alone(name: str, generator: str = model, **changes: Any) -> Case:
+        options = plain.options | {k: v for k, v in changes.items() if k not in Case.__dataclass_fields__}
+        own = {k: v for k, v in changes.items() if k in Case.__dataclass_fields__}
         return replace(plain, name=name, generator=generator, options=options, rates=[], **own)
 
-    found = [
+    result = [
         plain,
         alone(f"batch of {batch} instead of {PROMPTS_PER_CALL}", rows=batch),
         alone("channels-last", channels_last=True),
@@ -83,55 +83,55 @@ def levers_for(model: str, device: str) -> list[Lever]:
         alone("guidance from 0.2 to 0.8 of the steps", guidance_from=0.2, guidance_until=0.8),
     ]
     if gpu or resolve_precision("auto", resolve_device(device)) == "bfloat16":  # elsewhere it is emulated
-        found.insert(4, alone("bfloat16", precision="bfloat16"))
+        result.insert(4, alone("bfloat16", precision="bfloat16"))
     if not gpu:
         cores = replicas_for(Generator.load(model, device="cpu"))
-        found.insert(3, alone("one-thread replicas", replicas=cores, one_thread=True))
+        result.insert(3, alone("one-thread replicas", replicas=cores, one_thread=True))
     if model == "miniature":
-        found.append(alone("distilled: 4 steps, no guidance", generator="miniature-fast", steps=4, guidance=1.0))
-    return found
+        result.append(alone("distilled: 4 steps, no guidance", generator="miniature-fast", steps=4, guidance=1.0))
+    return result
 
 
-def measure_levers(model: str, device: str, repeats: int, console: Any) -> list[dict[str, Any]]:
-    """Measure every lever in turn, `repeats` times over; return a row for each, the gain against the plain loop."""
-    levers = levers_for(model, device)
+def measure_ablation(model: str, device: str, repeats: int, console: Any) -> list[dict[str, Any]]:
+    """Measure every setting in turn, `repeats` times over; return a row for each, the gain against the plain loop."""
+    cases = settings_for_ablation(model, device)
     for _ in range(repeats):
-        for lever in levers:
-            _measure(lever, device)
-            console.print(f"{lever.name}: {lever.rates[-1]:.2f} images/s", highlight=False)
-    plain = levers[0]
+        for case in cases:
+            _measure(case, device)
+            console.print(f"{case.name}: {case.rates[-1]:.2f} images/s", highlight=False)
+    plain = cases[0]
     return [
         {
-            "name": lever.name,
-            "images_per_second": Spread.of(lever.rates).median,
-            "gain": Spread.of([a / b for a, b in zip(lever.rates, plain.rates, strict=True)]).__dict__,
-            "memory_bytes": lever.memory,
+            "name": case.name,
+            "images_per_second": Spread.of(case.rates).median,
+            "gain": Spread.of([a / b for a, b in zip(case.rates, plain.rates, strict=True)]).__dict__,
+            "memory_bytes": case.memory,
         }
-        for lever in levers
+        for case in cases
     ]
 
 
-def _measure(lever: Lever, device: str) -> None:
-    generator = Generator.load(lever.generator, "", device, lever.options["precision"])
-    settings = SamplingSettings.of(generator.card, **lever.options)
-    if lever.channels_last:
+def _measure(case: Case, device: str) -> None:
+    generator = Generator.load(case.generator, "", device, case.options["precision"])
+    settings = SamplingSettings.of(generator.card, **case.options)
+    if case.channels_last:
         prepare(generator)
-    if lever.compiled:
+    if case.compiled:
         compile_modules(generator)
-    plan = world_plan(settings, 4000, len(lever.rates) + 1)
+    plan = world_plan(settings, 4000, len(case.rates) + 1)
     prompts = PromptCache(generator, settings)
     prompts.encode([i.prompt for i in plan.images])
-    samplers = [Sampler(prompts, lever.rows) for _ in range(lever.replicas)]
-    with one_thread_each(generator) if lever.one_thread else nullcontext(), tempfile.TemporaryDirectory() as folder:
+    samplers = [Sampler(prompts, case.rows) for _ in range(case.replicas)]
+    with one_thread_each(generator) if case.one_thread else nullcontext(), tempfile.TemporaryDirectory() as folder:
         for sampler in samplers:
-            sampler.draw(plan.images[: lever.rows])  # warm, and compiled where that was asked
+            sampler.draw(plan.images[: case.rows])  # warm, and compiled where that was asked
         synchronise(generator.device)
         with peak_memory(generator.device) as peak:
             began = time.perf_counter()
-            todo = _until(began + SECONDS_EACH, plan.images, lever.rows)
-            count = _draw(samplers, todo, SyntheticStore(folder), settings, lever.overlapped)
-            lever.rates.append(count / (time.perf_counter() - began))
-            lever.memory = max(lever.memory, peak())
+            todo = _until(began + SECONDS_EACH, plan.images, case.rows)
+            count = _draw(samplers, todo, SyntheticStore(folder), settings, case.overlapped)
+            case.rates.append(count / (time.perf_counter() - began))
+            case.memory = max(case.memory, peak())
 
 
 def _until(deadline: float, images: Sequence[PlannedImage], rows: int) -> Iterator[list[PlannedImage]]:

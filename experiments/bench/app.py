@@ -90,7 +90,9 @@ def synthesis(
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16, of the engine.")] = "auto",
     repeats: Annotated[int, typer.Option(min=1, help="Rounds; the contestants alternate.")] = 3,
     seconds: Annotated[float, typer.Option(min=1, help="Begin no further round after this long.")] = 150.0,
-    levers: Annotated[bool, typer.Option(help="Measure each lever alone.")] = False,
+    ablation: Annotated[
+        bool, typer.Option("--ablation/--no-ablation", "--levers", help="Measure each setting alone.")
+    ] = False,
     accuracy: Annotated[bool, typer.Option(help="Train a classifier on the images of each setting, 3 seeds.")] = False,
     images_per_class: Annotated[int, typer.Option(min=1, help="For the classifier's training set.")] = 240,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for bench-synthesis.json.")] = None,
@@ -101,7 +103,7 @@ def synthesis(
 
       fgl bench synthesis
 
-      fgl bench synthesis --levers --accuracy -o runs/bench
+      fgl bench synthesis --ablation --accuracy -o runs/bench
 
       fgl bench synthesis --generator sd21-random --device cuda
     """
@@ -126,10 +128,10 @@ def synthesis(
         results["contestants"] = _summary(contestants, results)
         _write(results, output)
     console.print(table(results))
-    if levers:
-        from experiments.bench.ablation import measure_levers
+    if ablation:
+        from experiments.bench.ablation import measure_ablation
 
-        results["levers"] = measure_levers(generator, device, repeats, console)
+        results["ablation"] = measure_ablation(generator, device, repeats, console)
         _write(results, output)
     if accuracy:
         from experiments.bench.ablation import measure_accuracy
@@ -141,12 +143,12 @@ def synthesis(
                 one.generator,
                 images_per_class,
                 (output or Path(tempfile.mkdtemp())) / "store",
-                partial(_say, one.name),
+                partial(_print_figure, one.name),
             )
             _write(results, output)
 
 
-def _say(name: str, figure: str) -> None:
+def _print_figure(name: str, figure: str) -> None:
     console.print(f"{name}: classifier trained on its images, {figure}", highlight=False)
 
 

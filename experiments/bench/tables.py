@@ -39,9 +39,9 @@ def markdown(results: dict[str, Any]) -> str:
             f"| {ratio['median']:.1f} ({ratio['low']:.1f}-{ratio['high']:.1f}) "
             f"| {row['memory_bytes'] / 2**20:,.0f} MiB | {_percent(row.get('mfu'))} |"
         )
-    if "levers" in results:
-        lines += ["", "| lever, alone | images/s | gain | memory |", "|---|---:|---:|---:|"]
-    for row in results.get("levers", []):
+    if "ablation" in results:
+        lines += ["", "| setting, alone | images/s | gain | memory |", "|---|---:|---:|---:|"]
+    for row in results.get("ablation", []):
         gain = row["gain"]
         lines.append(
             f"| {row['name']} | {row['images_per_second']:.2f} "

@@ -21,8 +21,8 @@ from experiments.cli.terminal import (
     quiet,
     show,
     show_runs,
-    tell_failure,
-    told_in_a_sentence,
+    print_failure,
+    errors_as_sentences,
 )
 from fgl_flower.config import RunConfig, describe_keys
 from fgl_flower.errors import ConfigError
@@ -82,7 +82,7 @@ def run(
       fgl run experiments/demo/fedavg.toml --engine ray --set rounds=5 --set name=short
     """
     quiet(verbose)
-    with told_in_a_sentence(verbose):
+    with errors_as_sentences(verbose):
         config = load(file, set_, runs_dir)
         _check([config])
         done = _execute(config, engine)
@@ -111,17 +111,17 @@ def compare(
       fgl compare a.toml b.toml --set seed=1
     """
     quiet(verbose)
-    with told_in_a_sentence(verbose):
+    with errors_as_sentences(verbose):
         configs = [load(file, set_, runs_dir) for file in files]
         runs = [None if again else find_finished(config) for config in configs]
         if not all(runs):
             _check(configs)  # all of them before the first one starts
         done: list[Run] = []
-        for config, found in zip(configs, runs, strict=True):
+        for config, run_before in zip(configs, runs, strict=True):
             try:
-                done.append(_reuse(found) if found else _execute(config, engine))
+                done.append(_reuse(run_before) if run_before else _execute(config, engine))
             except Exception as error:  # one run that fails does not cost the others
-                tell_failure(error, verbose)
+                print_failure(error, verbose)
         if done:
             show_runs(done)
             try:
@@ -154,7 +154,7 @@ def report(
 
       fgl report runs/demo/fgl runs/demo/fedavg -o page.html
     """
-    with told_in_a_sentence(verbose=False):
+    with errors_as_sentences(verbose=False):
         read = [read_run(path) for path in runs]
         default = read[0].path / "report.html" if len(read) == 1 else read[0].path.parent / "compare.html"
         show_runs(read)
@@ -197,12 +197,12 @@ def find_finished(config: RunConfig) -> Run | None:
     return runs.get(config)
 
 
-def _reuse(found: Run) -> Run:
-    revision = (found.environment.get("git") or {}).get("revision") or "unknown"
+def _reuse(finished: Run) -> Run:
+    revision = (finished.environment.get("git") or {}).get("revision") or "unknown"
     console.print(
-        f"{found.name}: finished earlier, at revision {revision[:10]} (--again runs it anew)", highlight=False
+        f"{finished.name}: finished earlier, at revision {revision[:10]} (--again runs it anew)", highlight=False
     )
-    return found
+    return finished
 
 
 def _write_report(paths: list[Path], target: Path) -> Path:

@@ -38,13 +38,13 @@ def overrides(settings: Sequence[str] | None) -> dict[str, Any]:
     ConfigError
         If one is not KEY=VALUE.
     """
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for setting in settings or []:
         key, sign, text = setting.partition("=")
         if not sign or not key.strip():
             raise ConfigError(f"--set wants KEY=VALUE, for instance --set seed=1, not {setting!r}")
-        found[key.strip()] = value(key.strip(), text.strip())
-    return found
+        result[key.strip()] = value(key.strip(), text.strip())
+    return result
 
 
 def value(key: str, text: str) -> Any:

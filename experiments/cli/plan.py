@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from experiments.cli.options import SetOption, load
-from experiments.cli.terminal import console, quiet, show, told_in_a_sentence
+from experiments.cli.terminal import console, quiet, show, errors_as_sentences
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError, RunError
 from fgl_flower.report.formatting import human_bytes
@@ -30,10 +30,10 @@ def plan(file: FileArgument, set_: SetOption = None) -> None:
       fgl plan experiments/demo/fgl.toml --set prompt-level=instance --set budget-rule=by-count
     """
     quiet(False)
-    with told_in_a_sentence(verbose=False):
+    with errors_as_sentences(verbose=False):
         config = _generative(load(file, set_))
         with console.status("asking the clients"):
-            made, refused, remarks = _ask(config)
+            made, refused, remarks = _query_prompts(config)
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for heading in ("class", "style", "images", "first seed", "prompt"):
             figures = heading in {"images", "first seed"}
@@ -73,7 +73,7 @@ def preview(
       fgl preview experiments/demo/fgl.toml --set prompt-level=instance
     """
     quiet(False)
-    with told_in_a_sentence(verbose=False):
+    with errors_as_sentences(verbose=False):
         config = _generative(load(file, set_))
         from clients.client_app import app as client_app
         from clients.data import Client
@@ -114,7 +114,7 @@ def _generative(config: RunConfig) -> RunConfig:
     return config
 
 
-def _ask(config: RunConfig) -> tuple[Any, dict[str, str], list[str]]:
+def _query_prompts(config: RunConfig) -> tuple[Any, dict[str, str], list[str]]:
     """Return the plan of a prompt round held in this process, the refused clients with the reasons, and remarks."""
     from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
@@ -142,8 +142,8 @@ def _ask(config: RunConfig) -> tuple[Any, dict[str, str], list[str]]:
     replies = list(grid.send_and_receive([Message(question, n, "query.prompts") for n in grid.get_node_ids()]))
     if failures := [event["reason"] for event in events if event["event"] == "failure"]:
         raise RunError(f"{len(failures)} clients failed; the last one: {failures[-1]}")
-    found = [decode(reply.content, limits, source.classes, source.domains) for reply in replies]
-    payloads = [p for p in found if isinstance(p, PromptPayload)]
+    decoded = [decode(reply.content, limits, source.classes, source.domains) for reply in replies]
+    payloads = [p for p in decoded if isinstance(p, PromptPayload)]
     left_out = [
         f"client {p.partition} leaves out images that cannot be read: {p.skipped}" for p in payloads if p.skipped
     ]

@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.cli.terminal import EXIT_FAILED, console, progress_bars, show, told_in_a_sentence
+from experiments.cli.terminal import EXIT_FAILED, console, progress_bars, show, errors_as_sentences
 from fgl_flower.errors import ConfigError
 from fgl_flower.report.formatting import human_bytes
 
@@ -33,7 +33,7 @@ def ls(store: Store = DEFAULT) -> None:
 
       fgl store ls runs/store
     """
-    with told_in_a_sentence(verbose=False):
+    with errors_as_sentences(verbose=False):
         from fgl_flower.synthesis.maintenance import contents
         from fgl_flower.synthesis.shards import shard_folder, shard_names
 
@@ -72,7 +72,7 @@ def verify(store: Store = DEFAULT) -> None:
 
       fgl store verify runs/store
     """
-    with told_in_a_sentence(verbose=False):
+    with errors_as_sentences(verbose=False):
         from fgl_flower.synthesis.maintenance import verify as check
 
         _exists(store)
@@ -90,8 +90,8 @@ def verify(store: Store = DEFAULT) -> None:
                 highlight=False,
                 soft_wrap=True,
             )
-        told = f"{len(verdict.problems)} problems: `fgl store gc {store}`" if verdict.problems else "all sound"
-        console.print(f"{verdict.images:,} images in {verdict.shards} shards: {told}", highlight=False)
+        state = f"{len(verdict.problems)} problems: `fgl store gc {store}`" if verdict.problems else "all sound"
+        console.print(f"{verdict.images:,} images in {verdict.shards} shards: {state}", highlight=False)
     if verdict.problems:
         raise typer.Exit(EXIT_FAILED)
 
@@ -109,7 +109,7 @@ def gc(
 
       fgl store gc runs/store --drop 1a2b3c4d
     """
-    with told_in_a_sentence(verbose=False):
+    with errors_as_sentences(verbose=False):
         from fgl_flower.synthesis.maintenance import tidy
 
         _exists(store)
@@ -134,7 +134,7 @@ def export(
 
       fgl store export images runs/store --settings 1a2b3c4d
     """
-    with told_in_a_sentence(verbose=False):
+    with errors_as_sentences(verbose=False):
         from fgl_flower.synthesis.maintenance import contents
         from fgl_flower.synthesis.maintenance import export as write
 

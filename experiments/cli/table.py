@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table as RichTable
 
 from experiments.cli.options import SetOption, overrides
-from experiments.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, console, errors, quiet, show, told_in_a_sentence
+from experiments.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, console, errors, quiet, show, errors_as_sentences
 from experiments.table.cells import Cells, different
 from experiments.table.files import mark, named, plus_minus, revisions, write_files
 from experiments.table.spec import Cell, Table
@@ -59,7 +59,7 @@ def table(
       fgl table experiments/tables/skew.toml --set private-images=300 --set images-per-class=20 --runs-dir runs/try
     """
     quiet(verbose=False)
-    with told_in_a_sentence(verbose=False):
+    with errors_as_sentences(verbose=False):
         read = Table.load(file, overrides(set_))
         chosen = _chosen(read, only or [])
         runs_dir = runs_dir.expanduser().resolve()
@@ -80,14 +80,14 @@ def table(
         folder.mkdir(parents=True, exist_ok=True)
         write_files(read, report.rows, _tried(read, cells, runs_dir), folder, report.command)
         show(_shown(read, report))
-        _tell_problems(report)
+        _print_problems(report)
         if note := revisions(report.rows):
             console.print(note, soft_wrap=True, highlight=False)
         console.print(f"page: {write_table_page(report, folder / 'table.html')}", soft_wrap=True, highlight=False)
     if failed:
         first = next(iter(cells.failures.values()))
-        told = f"fgl: {failed} runs failed, the first because {first}; the table's page and Markdown name them all"
-        errors.print(told, style="red", markup=False, highlight=False)
+        message = f"fgl: {failed} runs failed, the first because {first}; the table's page and Markdown name them all"
+        errors.print(message, style="red", markup=False, highlight=False)
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -118,7 +118,7 @@ def _run(table: Table, chosen: list[Cell], cells: Cells, jobs: int, runs_dir: Pa
         for note in filter(None, map(cells.note, missing)):
             console.print(note, soft_wrap=True, markup=False, highlight=False)
     total = len(different(tuning)) + len(different(final))
-    with _progress(table.title, total) as (tell, done), Workers(jobs, tell) as workers:
+    with _progress(table.title, total) as (report_progress, done), Workers(jobs, report_progress) as workers:
 
         def run(configs: list[RunConfig]) -> None:
             for config in different(configs):
@@ -188,15 +188,15 @@ def _shown(table: Table, report: TableReport) -> RichTable:
     for heading in ("accuracy, %", "seeds", "chosen"):
         shown.add_column(heading, justify="right", no_wrap=heading != "chosen")
     for row in report.rows:
-        found = [run.result.accuracy for run in row.runs.values() if run.result]
-        mean = interval(found) if found else None
+        accuracies = [run.result.accuracy for run in row.runs.values() if run.result]
+        mean = interval(accuracies) if accuracies else None
         accuracy = plus_minus(mean) + mark(row) if mean else "failed" if row.failures else "–"
-        shown.add_row(*map(escape, row.names), accuracy, str(len(found)), named(row.tuned))
+        shown.add_row(*map(escape, row.names), accuracy, str(len(accuracies)), named(row.tuned))
     return shown
 
 
-def _tell_problems(report: TableReport) -> None:
-    lines = [f"! {row.title}, {seeds}: {told}" for row in report.rows for seeds, told in row.problems()]
+def _print_problems(report: TableReport) -> None:
+    lines = [f"! {row.title}, {seeds}: {sentence}" for row in report.rows for seeds, sentence in row.problems()]
     for line in shortened(lines, PROBLEMS_SHOWN, "in the table's page and Markdown"):
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
@@ -216,7 +216,7 @@ def _show_plan(table: Table, chosen: list[Cell], cells: Cells, runs_dir: Path) -
 
 @contextmanager
 def _progress(title: str, total: int) -> Iterator[tuple[Any, Any]]:
-    """Yield ``tell(run, phase, done, total)`` and ``done(config, ran)``: a bar for all, and one for each running."""
+    """Yield ``report_progress(run, phase, done, total)`` and ``done(config, ran)``: a bar for all, one for each run."""
     columns = (
         TextColumn("{task.description:<50.50}"),
         BarColumn(bar_width=24),
@@ -230,7 +230,7 @@ def _progress(title: str, total: int) -> Iterator[tuple[Any, Any]]:
         running: dict[str, TaskID] = {}
         ended = 0
 
-        def tell(name: str, phase: str, done: int, total: int) -> None:
+        def report_progress(name: str, phase: str, done: int, total: int) -> None:
             if name not in running:
                 running[name] = bars.add_task(name, total=total, count="")
             bars.update(
@@ -246,4 +246,4 @@ def _progress(title: str, total: int) -> Iterator[tuple[Any, Any]]:
             if ran:
                 bars.console.print(f"  {config.name}", highlight=False)
 
-        yield tell, done
+        yield report_progress, done

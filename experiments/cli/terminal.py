@@ -89,7 +89,7 @@ def _silent(record: logging.LogRecord) -> bool:
 
 
 @contextmanager
-def told_in_a_sentence(verbose: bool) -> Iterator[None]:
+def errors_as_sentences(verbose: bool) -> Iterator[None]:
     """Turn errors into one sentence on stderr and an exit code: 2 bad input, 1 a failed run; 130 when interrupted."""
     try:
         yield
@@ -100,16 +100,16 @@ def told_in_a_sentence(verbose: bool) -> Iterator[None]:
         errors.print("fgl: interrupted", style="red")
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
-        tell_failure(error, verbose)
+        print_failure(error, verbose)
         sys.exit(EXIT_FAILED)
 
 
-def tell_failure(error: Exception, verbose: bool) -> None:
+def print_failure(error: Exception, verbose: bool) -> None:
     """Say on stderr why a run failed."""
     if verbose:
         errors.print_exception()
-    told = "; ".join([reason(error), *getattr(error, "__notes__", [])])
-    errors.print(f"fgl: the run failed: {told}", style="red", markup=False, highlight=False)
+    message = "; ".join([reason(error), *getattr(error, "__notes__", [])])
+    errors.print(f"fgl: the run failed: {message}", style="red", markup=False, highlight=False)
 
 
 @contextmanager
@@ -153,10 +153,10 @@ def show_runs(runs: Sequence[Run]) -> None:
     """Print the figures of runs and, below, what a reader of these must know: failed clients, warnings and so on."""
     show(run_table(runs))
     for run in runs:
-        told = Problems.of(run).sentences()
+        sentences = Problems.of(run).sentences()
         if (whole := run.path / CLIENT_ERRORS).exists():
-            told.append(f"the clients' whole errors: {whole}")
-        for sentence in told:
+            sentences.append(f"the clients' whole errors: {whole}")
+        for sentence in sentences:
             console.print(f"! {run.name}: {sentence}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 

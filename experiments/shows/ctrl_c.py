@@ -29,12 +29,12 @@ RUN = 'method = "fedavg"\nrounds = 1000\nclients = 3\nprivate-images = 600\nvali
 
 def processes(mark: str) -> list[psutil.Process]:
     """Return the processes that carry a mark and still run."""
-    found = []
+    result = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+                result.append(process)
+    return result
 
 
 def interrupt(command: list[str], wait: Callable[[], None], number: int) -> tuple[float, int, int, list[str]]:
@@ -50,7 +50,7 @@ def interrupt(command: list[str], wait: Callable[[], None], number: int) -> tupl
         command,
         env={**os.environ, MARK: mark},
         start_new_session=True,
-        preexec_fn=_heed,
+        preexec_fn=_default_signals,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as running:
@@ -68,7 +68,7 @@ def interrupt(command: list[str], wait: Callable[[], None], number: int) -> tupl
     return seconds, running.returncode, before, names
 
 
-def _heed() -> None:
+def _default_signals() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job would ignore it, and so would this program
 
 
@@ -90,8 +90,8 @@ def main() -> None:
         file.write_text(RUN, encoding="utf-8")
         for turn in range(given.times):
             runs = Path(folder, str(turn))
-            words = ["run", str(file), "--engine", given.engine, "--runs-dir", str(runs), *sets]
-            command = [sys.executable, "-m", "experiments.cli", *words]
+            arguments = ["run", str(file), "--engine", given.engine, "--runs-dir", str(runs), *sets]
+            command = [sys.executable, "-m", "experiments.cli", *arguments]
             after = moments.uniform(0.5, given.within)
             seconds, code, before, left = interrupt(command, partial(time.sleep, after), getattr(signal, given.signal))
             broken += seconds > LIMIT or bool(left)

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 
 from experiments.cli.options import overrides
-from experiments.shows.lines import mean_and_half, tell
+from experiments.shows.lines import mean_and_half, print_line
 from experiments.table.cells import Cells
 from experiments.table.spec import Table
 from fgl_flower.data.world import HELD_OUT_CLASSES, HELD_OUT_STYLE
@@ -43,7 +43,9 @@ def main() -> None:
         if None in runs:
             parser.error(f"not every run of {' · '.join(cell.names)} is finished: run `fgl table {given.table}` first")
         shares = [held_out(run) for run in runs if run is not None]
-        tell({"prompts": cell.names[0], "runs": len(shares), "held_out_accuracy": mean_and_half(interval(shares))})
+        print_line(
+            {"prompts": cell.names[0], "runs": len(shares), "held_out_accuracy": mean_and_half(interval(shares))}
+        )
 
 
 if __name__ == "__main__":

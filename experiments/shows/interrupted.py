@@ -28,11 +28,11 @@ def fill(model: str, images: int, store: str) -> float:
     """Fill the store and return the seconds of drawing; say "drawing" with the first batch that is drawn."""
     from fgl_flower.synthesis.engine import LocalEngine
 
-    said: list[int] = []
+    reports: list[int] = []
 
     def progress(done: int, total: int) -> None:
-        said.append(done)
-        if len(said) == 2:  # the first report is of what an earlier start has left
+        reports.append(done)
+        if len(reports) == 2:  # the first report is of what an earlier start has left
             print("drawing", flush=True)
 
     report = LocalEngine(model, device="cpu").fill(plan_of(model, images), SyntheticStore(store), progress)
@@ -41,8 +41,8 @@ def fill(model: str, images: int, store: str) -> float:
 
 def start(model: str, images: int, store: Path) -> subprocess.Popen[bytes]:
     """Start this program as a process that fills the store."""
-    words = [sys.executable, "-m", __spec__.name, "--generator", model, "--images", str(images), "--fill", str(store)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", __spec__.name, "--generator", model, "--images", str(images), "--fill", str(store)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from experiments.cli.app import find_finished
 from experiments.cli.options import overrides
 from experiments.cli.terminal import progress_bars, quiet
-from experiments.shows.lines import mean_and_half, tell
+from experiments.shows.lines import mean_and_half, print_line
 from fgl_flower.config import RunConfig
 from fgl_flower.records.reading import Run, read_run
 from fgl_flower.records.run_folder import Watch
@@ -41,8 +41,8 @@ def quickstart(config: RunConfig, watch: Watch) -> tuple[float, float]:
 
 def finished(config: RunConfig) -> Run:
     """Return the finished run of a configuration, running it first where there is none."""
-    if found := find_finished(config):
-        return found
+    if run := find_finished(config):
+        return run
     from experiments.runner import run_folder
 
     with progress_bars(config.name) as watch:
@@ -68,11 +68,11 @@ def compared(config: RunConfig) -> dict[str, Any]:
 def summary(rows: list[dict[str, Any]], rounds: int) -> dict[str, Any]:
     """Return the paired difference and the mean seconds a round of both."""
     by_seed = [{row["seed"]: row[who] for row in rows} for who in ("ours", "quickstart")]
-    found = paired_difference(*by_seed)
-    assert found is not None
+    difference = paired_difference(*by_seed)
+    assert difference is not None
     return {
-        "seeds": found.count,
-        "difference": mean_and_half(found),
+        "seeds": difference.count,
+        "difference": mean_and_half(difference),
         "seconds_a_round": {
             who: sum(row["seconds"][who] for row in rows) / (len(rows) * rounds) for who in ("ours", "quickstart")
         },
@@ -95,8 +95,8 @@ def main() -> None:
     rows = []
     for seed in range(given.seeds):
         rows.append(compared(RunConfig.parse({**changes, "name": f"fedavg-{seed}", "seed": seed})))
-        tell(rows[-1])
-    tell(summary(rows, given.rounds))
+        print_line(rows[-1])
+    print_line(summary(rows, given.rounds))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Cells:
 
 def different(configs: Iterable[RunConfig]) -> list[RunConfig]:
     """Return the configurations, of those that give the same result the first."""
-    found: dict[str, RunConfig] = {}
+    result: dict[str, RunConfig] = {}
     for config in configs:
-        found.setdefault(run_key(config), config)
-    return list(found.values())
+        result.setdefault(run_key(config), config)
+    return list(result.values())

@@ -93,7 +93,7 @@ def markdown(table: Table, rows: Sequence[Row], how: str) -> str:
     if failures:
         parts.append("Failed:")
         parts.append(_lines([(*table.axes, "seed", "reason"), *failures]))
-    if problems := [(*row.names, seeds, told) for row in rows for seeds, told in row.problems()]:
+    if problems := [(*row.names, seeds, sentence) for row in rows for seeds, sentence in row.problems()]:
         parts.append("Marked with !:")
         parts.append(_lines([(*table.axes, "seeds", "what happened"), *problems]))
     if note := revisions(rows):
@@ -136,10 +136,10 @@ def _escaped(text: str) -> str:
     return text
 
 
-def plus_minus(found: Interval, sign: str = "") -> str:
+def plus_minus(value: Interval, sign: str = "") -> str:
     """Return shares as percent, "92.4 ± 0.6"; of a single value nothing is known of the spread."""
-    mean = f"{100 * found.mean:{sign}.1f}"
-    return mean if math.isnan(found.half) else f"{mean} ± {100 * found.half:.1f}"
+    mean = f"{100 * value.mean:{sign}.1f}"
+    return mean if math.isnan(value.half) else f"{mean} ± {100 * value.half:.1f}"
 
 
 def _accuracies(row: Row) -> dict[int, float]:
@@ -162,10 +162,10 @@ def mark(row: Row) -> str:
 
 def _ahead(cells: Mapping[Any, Row], name: str, against: str, rest: tuple[str, ...], seeds: int) -> str:
     ours, theirs = cells.get((name, rest)), cells.get((against, rest))
-    found = paired_difference(_accuracies(ours), _accuracies(theirs)) if ours and theirs else None
-    if found is None:
+    difference = paired_difference(_accuracies(ours), _accuracies(theirs)) if ours and theirs else None
+    if difference is None:
         return "–"
-    return plus_minus(found, sign="+") + (f" ({found.count} of {seeds})" if found.count < seeds else "")
+    return plus_minus(difference, sign="+") + (f" ({difference.count} of {seeds})" if difference.count < seeds else "")
 
 
 def _bytes_up(row: Row | None) -> str:
@@ -176,11 +176,13 @@ def _bytes_up(row: Row | None) -> str:
 def _reached(row: Row | None, target: float) -> str:
     if row is None or not row.runs:
         return "–"
-    found = [event for run in row.runs.values() if (event := first_at(run, target))]
-    if not found:
+    events = [event for run in row.runs.values() if (event := first_at(run, target))]
+    if not events:
         return "never"
-    rounds, sent, seconds = (interval([event[key] for event in found]).mean for key in ("round", "bytes_total", "time"))
-    return f"{rounds:.0f} rounds, {human_bytes(sent)}, {human_seconds(seconds)} ({len(found)} of {len(row.runs)})"
+    rounds, sent, seconds = (
+        interval([event[key] for event in events]).mean for key in ("round", "bytes_total", "time")
+    )
+    return f"{rounds:.0f} rounds, {human_bytes(sent)}, {human_seconds(seconds)} ({len(events)} of {len(row.runs)})"
 
 
 def first_at(run: Run, target: float) -> dict[str, Any] | None:
@@ -215,12 +217,12 @@ def _runs(table: Table, rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _problems(run: Run) -> dict[str, Any]:
     """Return how many clients failed in some round and were quarantined, images left out, and the warnings."""
-    found = Problems.of(run)
+    problems = Problems.of(run)
     return {
-        "failures": len({failure.client for failure in found.failures}),
-        "quarantined": len(found.quarantined),
-        "skipped": sum(found.skipped.values()),
-        "warnings": "; ".join(found.warnings),
+        "failures": len({failure.client for failure in problems.failures}),
+        "quarantined": len(problems.quarantined),
+        "skipped": sum(problems.skipped.values()),
+        "warnings": "; ".join(problems.warnings),
     }
 
 
@@ -228,14 +230,14 @@ def _summary(table: Table, rows: Sequence[Row]) -> list[dict[str, Any]]:
     lines = []
     against = {row.names[1:]: _accuracies(row) for row in rows if row.names[0] == table.against}
     for row in rows:
-        found = interval(list(_accuracies(row).values())) if row.runs else None
+        accuracy = interval(list(_accuracies(row).values())) if row.runs else None
         ahead = paired_difference(_accuracies(row), against.get(row.names[1:], {}))
         lines.append(
             {
                 **dict(zip(table.axes, row.names, strict=True)),
                 "runs": len(row.runs),
-                "accuracy": found.mean if found else "",
-                "accuracy_half": found.half if found and not math.isnan(found.half) else "",
+                "accuracy": accuracy.mean if accuracy else "",
+                "accuracy_half": accuracy.half if accuracy and not math.isnan(accuracy.half) else "",
                 "ahead": ahead.mean if ahead else "",
                 "ahead_half": ahead.half if ahead and not math.isnan(ahead.half) else "",
             }

@@ -159,8 +159,8 @@ class Table:
             file = _File.model_validate(_read(path))
         except ValidationError as error:
             problem = error.errors()[0]
-            where, told = ".".join(str(part) for part in problem["loc"] if "[" not in str(part)), problem["msg"]
-            raise ConfigError(f"{path}: {where}: {told[0].lower()}{told[1:]}") from None
+            where, message = ".".join(str(part) for part in problem["loc"] if "[" not in str(part)), problem["msg"]
+            raise ConfigError(f"{path}: {where}: {message[0].lower()}{message[1:]}") from None
         if len(set(file.seeds)) != len(file.seeds):
             raise ConfigError(f"{path}: seeds = {file.seeds} names one twice")
         if file.tune and file.tune.seed in file.seeds:
@@ -218,7 +218,7 @@ class Table:
 
 
 def _cells(base: Keys, axes: Mapping[str, Mapping[str, Value]], overrides: Keys) -> list[Cell]:
-    found = []
+    result = []
     for names in itertools.product(*axes.values()):
         place = dict(zip(axes, names, strict=True))
         values = [axes[axis][name] for axis, name in place.items()]
@@ -228,8 +228,8 @@ def _cells(base: Keys, axes: Mapping[str, Mapping[str, Value]], overrides: Keys)
         for value in values:
             keys |= value.keys
         tune = tuple(dict.fromkeys(key for value in values for key in value.tune if key not in overrides))
-        found.append(Cell(names, keys | overrides, tune))
-    return found
+        result.append(Cell(names, keys | overrides, tune))
+    return result
 
 
 def _values(path: Path, axis: str, given: Mapping[str, _Value] | Sequence[Any]) -> dict[str, Value]:

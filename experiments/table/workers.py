@@ -21,7 +21,7 @@ from fgl_flower.config import RunConfig
 from fgl_flower.errors import reason
 from fgl_flower.interrupts import caught, leave, received
 
-Tell = Callable[[str, str, int, int], None]
+ReportProgress = Callable[[str, str, int, int], None]
 """(run, phase, done, total): how far a running cell is."""
 
 _KILLED = "its process was killed (out of memory?)"
@@ -34,13 +34,13 @@ class Workers:
     ----------
     jobs : int
         Processes, each with its share of the cores.
-    tell : callable
+    report_progress : callable
         Hears how far each run is.
     """
 
-    def __init__(self, jobs: int, tell: Tell) -> None:
+    def __init__(self, jobs: int, report_progress: ReportProgress) -> None:
         self.jobs = jobs
-        self._tell = tell
+        self._report_progress = report_progress
         self._stack = ExitStack()
         self._pool: ProcessPoolExecutor | None = None
 
@@ -103,7 +103,7 @@ class Workers:
         context = multiprocessing.get_context("spawn")
         manager = self._stack.enter_context(context.Manager())
         self._events = manager.Queue()
-        self._stack.enter_context(_listening(self._events, self._tell))
+        self._stack.enter_context(_listening(self._events, self._report_progress))
         self._stack.enter_context(_threads(max(1, (os.cpu_count() or 1) // self.jobs)))
         self._pool = self._stack.enter_context(ProcessPoolExecutor(self.jobs, context, _start))
         return self._pool
@@ -123,13 +123,13 @@ def _threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def _listening(events: "queue.Queue[Any]", tell: Tell) -> Iterator[None]:
+def _listening(events: "queue.Queue[Any]", report_progress: ReportProgress) -> Iterator[None]:
     """Hand the workers' events on meanwhile."""
 
     def listen() -> None:
         with suppress(EOFError, OSError):  # the queue's process was killed
             while (event := events.get()) is not None:
-                tell(*event)
+                report_progress(*event)
 
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()

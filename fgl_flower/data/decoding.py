@@ -89,9 +89,9 @@ def pictures(dataset: datasets.Dataset) -> Iterator[Image.Image | DataError]:
 
 def readable(dataset: datasets.Dataset) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the positions of the images that can be read, (n,) int64, and a sentence for each other one."""
-    found = [str(picture) if isinstance(picture, DataError) else "" for picture in pictures(dataset)]
-    positions = np.array([i for i, sentence in enumerate(found) if not sentence], dtype=np.int64)
-    return positions, tuple(filter(None, found))
+    sentences = [str(picture) if isinstance(picture, DataError) else "" for picture in pictures(dataset)]
+    positions = np.array([i for i, sentence in enumerate(sentences) if not sentence], dtype=np.int64)
+    return positions, tuple(filter(None, sentences))
 
 
 def _read(source: ImageSource) -> Image.Image:

@@ -67,15 +67,17 @@ def class_folders(path: Path) -> tuple[tuple[str, ...], dict[str, list[Entry]], 
         raise DataError(
             f"{splits['train']} holds no folder of images: one folder a class is needed, at the top or inside train/"
         )
-    for split, found in files.items():
-        if unknown := [name for name in found if name not in classes]:
+    for split, by_class in files.items():
+        if unknown := [name for name in by_class if name not in classes]:
             raise DataError(f"{splits[split]} holds classes that the training images do not have: {some(unknown)}")
     entries = {
-        split: [Entry(p, i) for i, name in enumerate(classes) for p in found.get(name, [])]
-        for split, found in files.items()
+        split: [Entry(p, i) for i, name in enumerate(classes) for p in by_class.get(name, [])]
+        for split, by_class in files.items()
     }
-    notes += [f"{splits[split].name}/ holds no images and is left out" for split, found in entries.items() if not found]
-    return classes, {split: found for split, found in entries.items() if found}, (*notes, *strays.notes())
+    notes += [
+        f"{splits[split].name}/ holds no images and is left out" for split, by_class in entries.items() if not by_class
+    ]
+    return classes, {split: by_class for split, by_class in entries.items() if by_class}, (*notes, *strays.notes())
 
 
 def domainnet(path: Path) -> dict[str, list[Entry]]:
@@ -91,7 +93,7 @@ def domainnet(path: Path) -> dict[str, list[Entry]]:
     position = {label: i for i, label in enumerate(_DOMAINNET_LABELS)}
     entries: dict[str, list[Entry]] = {"train": [], "test": []}
     for domain, name in enumerate(DOMAINNET_DOMAINS):
-        for split, found in entries.items():
+        for split, items in entries.items():
             listing = path / f"{name}_{split}.txt"
             if not listing.is_file():
                 raise DataError(f"DomainNet needs the list {listing.name} in {path}")
@@ -105,7 +107,7 @@ def domainnet(path: Path) -> dict[str, list[Entry]]:
                     continue
                 if not (path / file).is_file():
                     raise DataError(f"{listing.name}, line {number}: there is no image {file} in {path}")
-                found.append(Entry(path / file, position[int(label)], domain))
+                items.append(Entry(path / file, position[int(label)], domain))
     return entries
 
 

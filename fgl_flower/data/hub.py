@@ -44,8 +44,8 @@ def load(place: str, configuration: str, default_domain: str) -> tuple[Splits, t
     DataError
         If it cannot be loaded or is not of that shape; one sentence.
     """
-    found = _opened(place, configuration)
-    splits, notes = _roles(found, place)
+    splits_of_hub = _opened(place, configuration)
+    splits, notes = _roles(splits_of_hub, place)
     first = splits.get("train", next(iter(splits.values())))
     image = _image_column(first, place)
     label = _label_column(first, place)
@@ -60,8 +60,8 @@ def load(place: str, configuration: str, default_domain: str) -> tuple[Splits, t
         made = made if image == "image" else made.rename_column(image, "image")
         made = made.add_column("label", labels[name])
         made = made.add_column("domain", styles[name] if styles else [0] * count)
-        told = [str(c or "") for c in dataset[caption]] if caption else [""] * count
-        made = _cast(made.add_column("caption", told), columns, place)
+        captions = [str(c or "") for c in dataset[caption]] if caption else [""] * count
+        made = _cast(made.add_column("caption", captions), columns, place)
         known = np.flatnonzero(labels[name] != _MISSING)
         if not count:
             notes.append(f"the {name} split is empty: {_INSTEAD}")
@@ -79,7 +79,7 @@ def load(place: str, configuration: str, default_domain: str) -> tuple[Splits, t
 
 def _opened(place: str, configuration: str) -> Mapping[str, datasets.Dataset]:
     try:
-        found = datasets.load_dataset(place, configuration or None)
+        dataset_dict = datasets.load_dataset(place, configuration or None)
     except Exception as error:  # the library raises a dozen kinds, its own and those of the network beneath
         known = _configurations(place)
         if known and configuration and configuration not in known:
@@ -93,9 +93,9 @@ def _opened(place: str, configuration: str) -> Mapping[str, datasets.Dataset]:
                 f"{', '.join(known)}"
             ) from error
         causes = [str(part).strip().splitlines() for part in (error, error.__cause__ or "")]
-        told = "; ".join(dict.fromkeys(line for lines in causes for line in (*lines[:1], *lines[-1:])))
-        raise DataError(f"cannot load the data set {place!r}: {told or type(error).__name__}") from error
-    return found
+        message = "; ".join(dict.fromkeys(line for lines in causes for line in (*lines[:1], *lines[-1:])))
+        raise DataError(f"cannot load the data set {place!r}: {message or type(error).__name__}") from error
+    return dataset_dict
 
 
 def _configurations(place: str) -> list[str]:
@@ -105,18 +105,18 @@ def _configurations(place: str) -> list[str]:
         return []
 
 
-def _roles(found: Mapping[str, datasets.Dataset], place: str) -> tuple[Splits, list[str]]:
+def _roles(opened: Mapping[str, datasets.Dataset], place: str) -> tuple[Splits, list[str]]:
     """Return the splits by role, and a note on those that have none."""
     splits: Splits = {}
     for role, names in SPLIT_NAMES.items():
-        by_name = {name.casefold(): dataset for name, dataset in found.items()}
+        by_name = {name.casefold(): dataset for name, dataset in opened.items()}
         name = next((name for name in names if name in by_name), None)
         if name is not None:
             splits[role] = by_name[name]
     if "train" not in splits:
-        raise DataError(f"the data set {place!r} has no training split (its splits: {', '.join(found) or 'none'})")
+        raise DataError(f"the data set {place!r} has no training split (its splits: {', '.join(opened) or 'none'})")
     used = {id(dataset) for dataset in splits.values()}
-    beside = [name for name, dataset in found.items() if id(dataset) not in used]
+    beside = [name for name, dataset in opened.items() if id(dataset) not in used]
     return splits, [f"splits that are not used: {some(beside)}"] if beside else []
 
 

@@ -84,14 +84,14 @@ def subset(path: Path, name: str) -> tuple[tuple[str, ...], dict[str, list[Entry
         raise DataError(f"ImageNet needs a folder train in {path}, with one folder a class")
     entries, strays = {}, Strays()
     for split, folder in splits.items():
-        found = [f.name for f in visible_folders(folder)]
-        if len(found) not in {_ALL, len(classes)}:
+        names = [f.name for f in visible_folders(folder)]
+        if len(names) not in {_ALL, len(classes)}:
             raise DataError(
-                f"{folder} holds {len(found)} class folders: expected {len(classes)} (imagenet-{name}) or {_ALL} (all)"
+                f"{folder} holds {len(names)} class folders: expected {len(classes)} (imagenet-{name}) or {_ALL} (all)"
             )
-        ids = range(_ALL) if len(found) == _ALL else sorted(classes)
-        by_id = dict(zip(ids, found, strict=True))
+        ids = range(_ALL) if len(names) == _ALL else sorted(classes)
+        by_id = dict(zip(ids, names, strict=True))
         entries[split] = [
             Entry(p, i) for i, c in enumerate(classes) for p in images_in(folder / by_id[c], strays, folder)
         ]
-    return tuple(classes.values()), {split: found for split, found in entries.items() if found}, strays.notes()
+    return tuple(classes.values()), {split: names for split, names in entries.items() if names}, strays.notes()

@@ -41,15 +41,15 @@ class Strays:
 
     def notes(self) -> tuple[str, ...]:
         """Return a sentence for each folder and reason."""
-        found = []
+        result = []
         for where, kinds in self._kinds.items():
             shown = ", ".join(
                 f"{kind} {n}" for kind, n in sorted(kinds.items(), key=lambda item: (-item[1], item[0]))[:5]
             )
-            found.append(f"files under {where}/ that are no images are left out: {kinds.total():,} ({shown})")
+            result.append(f"files under {where}/ that are no images are left out: {kinds.total():,} ({shown})")
         for where, n in self._loose.items():
-            found.append(f"images in {where}/ that lie in no class folder are left out: {n:,}")
-        return tuple(found)
+            result.append(f"images in {where}/ that lie in no class folder are left out: {n:,}")
+        return tuple(result)
 
 
 def some(names: list[str], most: int = 5) -> str:
@@ -80,34 +80,34 @@ def split_folders(path: Path) -> dict[str, Path]:
     DataError
         If two folders are one split, or a split of training images is missing beside another.
     """
-    found: dict[str, Path] = {}
+    result: dict[str, Path] = {}
     for folder in visible_folders(path):
         role = next((role for role, names in SPLIT_NAMES.items() if folder.name.casefold() in names), None)
         if role is None or not visible_folders(folder):
             continue
-        if role in found:
+        if role in result:
             raise DataError(
-                f"{path} holds {found[role].name}/ and {folder.name}/, both of which are the {role} split: "
+                f"{path} holds {result[role].name}/ and {folder.name}/, both of which are the {role} split: "
                 "rename or remove one"
             )
-        found[role] = folder
-    if found and "train" not in found:
-        names = " and ".join(f"{folder.name}/" for folder in found.values())
+        result[role] = folder
+    if result and "train" not in result:
+        names = " and ".join(f"{folder.name}/" for folder in result.values())
         raise DataError(f"{path} holds {names} but no folder train/: the training images are missing")
-    return found
+    return result
 
 
 def class_folders_in(split: Path, strays: Strays) -> dict[str, list[Path]]:
     """Return the images of each class of a split, {name: files}, sorted; folders without images are no classes."""
-    found: dict[str, list[Path]] = {}
+    result: dict[str, list[Path]] = {}
     for folder in visible_folders(split):
         if files := images_in(folder, strays, split):
             name = unicodedata.normalize("NFC", folder.name)  # macOS writes "é" as two characters
-            found.setdefault(name, []).extend(files)
+            result.setdefault(name, []).extend(files)
     for path in _entries(split):
         if path.suffix.lower() in image_suffixes() and path.is_file():
             strays.loose(split)
-    return dict(sorted(found.items()))
+    return dict(sorted(result.items()))
 
 
 def images_in(folder: Path, strays: Strays, split: Path) -> list[Path]:
@@ -119,7 +119,7 @@ def images_in(folder: Path, strays: Strays, split: Path) -> list[Path]:
     def refuse(error: OSError) -> None:
         raise DataError(f"cannot read the folder {error.filename}: {error.strerror}")
 
-    found = []
+    result = []
     for base, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not _hidden(name)]
         for name in files:
@@ -127,10 +127,10 @@ def images_in(folder: Path, strays: Strays, split: Path) -> list[Path]:
             if _hidden(name):
                 continue
             if path.suffix.lower() in image_suffixes() and _is_text(str(path)) and _opens(path):
-                found.append(path)
+                result.append(path)
             else:
                 strays.no_image(split, path)
-    return sorted(found)
+    return sorted(result)
 
 
 def _entries(path: Path) -> Iterator[Path]:

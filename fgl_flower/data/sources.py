@@ -120,8 +120,8 @@ def _load(config: SourceConfig, signature: str) -> Source:
         return source
     if kind not in DATASET.builtins or bool(place) != (kind not in worlds.KINDS):
         raise DataError(f"dataset = {name!r} is {DATASET.complaint(name)}")
-    found: Source = DATASET.load(kind)(config)
-    return found
+    result: Source = DATASET.load(kind)(config)
+    return result
 
 
 def _signature(name: str) -> str:
@@ -131,8 +131,8 @@ def _signature(name: str) -> str:
         return ""
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(Path(place).expanduser().rglob("*")):
-        found = path.lstat()
-        digest.update(os.fsencode(path) + f" {found.st_size} {found.st_mtime_ns}\n".encode())
+        status = path.lstat()
+        digest.update(os.fsencode(path) + f" {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
@@ -179,8 +179,8 @@ def _folder(config: SourceConfig) -> Path:
 def _source(splits: dict[str, datasets.Dataset], notes: Sequence[str] = ()) -> Source:
     private, validation, test = _complete(splits)
     classes, domains = (tuple(private.features[column].names) for column in ("label", "domain"))
-    told = _class_notes(classes, {"training": private, "validation": validation, "test": test})
-    return Source(private, validation, test, classes, domains, (*notes, *told))
+    class_notes = _class_notes(classes, {"training": private, "validation": validation, "test": test})
+    return Source(private, validation, test, classes, domains, (*notes, *class_notes))
 
 
 def _class_notes(classes: Sequence[str], splits: dict[str, datasets.Dataset]) -> list[str]:

@@ -143,8 +143,8 @@ def check_kind(model_id: str, index: Mapping[str, Any]) -> Mapping[str, Any]:
         raise ModelError(f"{start} is none of the installed diffusers' text-to-image pipelines; is an update needed?")
     if index.get("requires_aesthetics_score"):
         raise ModelError(f"{start} refines images of another pipeline (a refiner); name the base pipeline")
-    for words, keys, what in _KINDS:
-        if re.search(words, name) or keys & set(parameters):
+    for pattern, keys, what in _KINDS:
+        if re.search(pattern, name) or keys & set(parameters):
             raise ModelError(f"{start} {what}; name a text-to-image pipeline")
     if "prompt" not in parameters:
         raise ModelError(f"{start} takes no prompt (unconditional); name a text-to-image pipeline")
@@ -158,10 +158,10 @@ def check_kind(model_id: str, index: Mapping[str, Any]) -> Mapping[str, Any]:
 def _parameters(name: str) -> Mapping[str, inspect.Parameter] | None:
     import diffusers
 
-    found = getattr(diffusers, name, None)
-    if not (inspect.isclass(found) and issubclass(found, diffusers.DiffusionPipeline)):
+    pipeline = getattr(diffusers, name, None)
+    if not (inspect.isclass(pipeline) and issubclass(pipeline, diffusers.DiffusionPipeline)):
         return None  # unknown, modular, or in need of a package that is not installed
-    parameters = dict(inspect.signature(found.__call__).parameters)
+    parameters = dict(inspect.signature(pipeline.__call__).parameters)
     return {key: one for key, one in parameters.items() if key != "self"}
 
 

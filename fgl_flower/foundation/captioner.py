@@ -162,10 +162,10 @@ class Captioner:
         for start in range(0, len(images), batch_size):
             batch = [open_image(image) for image in images[start : start + batch_size]]
             inputs = self._inputs(batch).to(self.device, self.model.dtype)
-            told = self.model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=most)
+            tokens = self.model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=most)
             if not self._bare:
-                told = told[:, inputs["input_ids"].shape[1] :]  # (N, tokens): without the question
-            captions += self.processor.batch_decode(told, skip_special_tokens=True)
+                tokens = tokens[:, inputs["input_ids"].shape[1] :]  # (N, tokens): without the question
+            captions += self.processor.batch_decode(tokens, skip_special_tokens=True)
         return [" ".join(caption.split()) for caption in captions]
 
     @property

@@ -27,14 +27,14 @@ def read_json(path: Path) -> dict[str, Any]:
         If the file holds no JSON object.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise ModelError(f"{path} is not valid JSON: it holds no object")
-    return found
+    return value
 
 
 def component_config(folders: Sequence[Path], component: str, file: str = "config.json") -> dict[str, Any]:
@@ -121,7 +121,7 @@ def _lacks(folder: Path, class_name: str) -> str:
         return f"lacks weight files: {', '.join(sorted(parts - names))}"
     if any(_WEIGHTS.fullmatch(name) and "-of-" not in name for name in names):
         return ""
-    variants = sorted({found[1] for name in names if (found := _VARIANT.fullmatch(name)) and "-of-" not in found[1]})
+    variants = sorted({match[1] for name in names if (match := _VARIANT.fullmatch(name)) and "-of-" not in match[1]})
     if variants:
         return f"has weights only as the variant {' and '.join(variants)}, of which the plain files are needed"
     return "has no weight file"

@@ -22,13 +22,13 @@ def digest(folders: tuple[Path, ...]) -> str:
     These are all files but fgl.json (whose settings are part of an image's key), prose, pictures, caches and names that
     begin with a dot. Files are read once a process; a folder in which a file changes is read again.
     """
-    found = [(folder, path) for folder in folders for path in sorted(folder.rglob("*")) if _counts(path, folder)]
-    stats = [path.stat() for _, path in found]
-    rows = zip(found, stats, strict=True)
+    files = [(folder, path) for folder in folders for path in sorted(folder.rglob("*")) if _counts(path, folder)]
+    stats = [path.stat() for _, path in files]
+    rows = zip(files, stats, strict=True)
     state = tuple((str(f), str(p), s.st_size, s.st_mtime_ns, s.st_ctime_ns) for (f, p), s in rows)
     if state not in _KNOWN:
         began = time.time()
-        value = _hash(found)
+        value = _hash(files)
         if any(began - s.st_ctime < _SETTLED_SECONDS for s in stats):
             return value
         _KNOWN[state] = value
@@ -45,9 +45,9 @@ def _counts(path: Path, folder: Path) -> bool:
     return not hidden and path.suffix.lower() not in _IGNORED and path.stem.upper() not in {"README", "LICENSE"}
 
 
-def _hash(found: list[tuple[Path, Path]]) -> str:
+def _hash(files: list[tuple[Path, Path]]) -> str:
     total = hashlib.sha256()
-    for folder, path in found:
+    for folder, path in files:
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         total.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())

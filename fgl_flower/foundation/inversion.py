@@ -49,13 +49,13 @@ def encode_images(generator: Generator, pixels: torch.Tensor) -> torch.Tensor:
         (N, C, s, s) float32 on the generator's device.
     """
     vae, size = generator.pipeline.vae, generator.card.size
-    found = []
+    latents = []
     for part in pixels.split(max(1, ENCODED_PIXELS_PER_CALL // size**2)):  # activations take memory by the pixel
         images = part.to(generator.device, torch.float32) / 127.5 - 1
         if images.shape[-1] != size:
             images = F.interpolate(images, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)
-        found.append(vae.encode(images).latent_dist.mean * vae.config.scaling_factor)
-    return torch.cat(found)
+        latents.append(vae.encode(images).latent_dist.mean * vae.config.scaling_factor)
+    return torch.cat(latents)
 
 
 def invert(

@@ -44,8 +44,8 @@ class Describes(Protocol):
 
 def instance(point: ExtensionPoint, reference: str) -> Any:
     """Return the object of a reference; a class is called without arguments."""
-    found = point.load(reference)
-    return found() if inspect.isclass(found) else found
+    loaded = point.load(reference)
+    return loaded() if inspect.isclass(loaded) else loaded
 
 
 class OwnPipeline:

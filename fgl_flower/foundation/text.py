@@ -167,9 +167,9 @@ class TextEncoder(torch.nn.Module):
         self, texts: Sequence[str], vectors: Mapping[str, torch.Tensor]
     ) -> tuple[torch.Tensor, list[tuple[int, int, str, int]]]:
         """Return token ids, (N, tokens), and where vectors replace them: (row, position, token, number of vector)."""
-        found = [self.tokenizer.ids(text, {token: len(v) for token, v in vectors.items()}) for text in texts]
-        where = [(row, place, *vector) for row, (_, p) in enumerate(found) for place, vector in p.items()]
-        return torch.tensor([ids for ids, _ in found], dtype=torch.int64), where
+        tokenised = [self.tokenizer.ids(text, {token: len(v) for token, v in vectors.items()}) for text in texts]
+        where = [(row, place, *vector) for row, (_, p) in enumerate(tokenised) for place, vector in p.items()]
+        return torch.tensor([ids for ids, _ in tokenised], dtype=torch.int64), where
 
     def words(self, text: str) -> torch.Tensor:
         """Return the embeddings of a text's tokens before the encoder reads them, (tokens of the text, width)."""

@@ -95,6 +95,6 @@ def level_of(name: str) -> Level:
     ConfigError
         If there is none, or it lacks what a level has.
     """
-    found = PROMPT_LEVEL.load(name)
-    level: Level = found() if inspect.isclass(found) else found  # type: ignore[assignment]
+    loaded = PROMPT_LEVEL.load(name)
+    level: Level = loaded() if inspect.isclass(loaded) else loaded  # type: ignore[assignment]
     return level

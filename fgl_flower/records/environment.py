@@ -36,13 +36,13 @@ LIBRARIES = (
 @cache
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that can change a result."""
-    found = {"python": platform.python_version()}
+    result = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            result[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return result
 
 
 def cores() -> int:

@@ -59,10 +59,10 @@ def _listing(folder: bytes, above: set[tuple[int, int]]) -> Iterator[bytes]:
             yield from _listing(entry.path, above | {(here.st_dev, here.st_ino)})
             continue
         try:
-            found = entry.stat()
+            status = entry.stat()
         except OSError:  # a link to nothing
-            found = entry.stat(follow_symlinks=False)
-        yield b"%s %d %d\n" % (entry.path, found.st_size, found.st_mtime_ns)
+            status = entry.stat(follow_symlinks=False)
+        yield b"%s %d %d\n" % (entry.path, status.st_size, status.st_mtime_ns)
 
 
 @cache

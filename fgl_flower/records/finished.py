@@ -47,8 +47,8 @@ class FinishedRuns:
 
     def get(self, config: RunConfig) -> Run | None:
         """Return the finished run of a configuration, whatever its name; of several one that has this name."""
-        found = [run for run in self._runs.get(_settings(config), []) if not outdated(run, config)]
-        return min(found, key=lambda run: run.config.name != config.name, default=None)
+        matches = [run for run in self._runs.get(_settings(config), []) if not outdated(run, config)]
+        return min(matches, key=lambda run: run.config.name != config.name, default=None)
 
     def note(self, config: RunConfig) -> str:
         """Return why a run of the same keys does not count as finished; empty where there is none, or one counts."""

@@ -21,8 +21,8 @@ class Failure(BaseModel):
     @classmethod
     def listed(cls, rounds: Mapping[tuple[str, str], Iterable[int]]) -> list[Self]:
         """Return failures by client and reason: clients by partition, those without one last, then by round."""
-        found = [cls(client=client, reason=why, rounds=sorted(when)) for (client, why), when in rounds.items()]
-        return sorted(found, key=lambda one: (not one.client.isdecimal(), _number(one.client), one.client, one.rounds))
+        result = [cls(client=client, reason=why, rounds=sorted(when)) for (client, why), when in rounds.items()]
+        return sorted(result, key=lambda one: (not one.client.isdecimal(), _number(one.client), one.client, one.rounds))
 
 
 class Result(BaseModel):

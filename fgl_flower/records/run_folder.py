@@ -124,7 +124,7 @@ class RunFolder:
             if isinstance(error, OSError):
                 raise ConfigError(f"runs-dir = {str(parent)!r} cannot be written: {error.strerror}") from None
             raise
-        folder._tell(lambda observer: observer.begin(path, config))
+        folder._notify(lambda observer: observer.begin(path, config))
         return folder
 
     def __enter__(self) -> Self:
@@ -142,9 +142,9 @@ class RunFolder:
                 write_text(self.path / "traceback.txt", "".join(traceback.format_exception(error)))
             self.fail(reason(error))
             if isinstance(error, ConfigError):  # which promises that nothing was written
-                told = RunError(str(error))
-                told.add_note(f"see {self.path}")
-                raise told from error
+                failure = RunError(str(error))
+                failure.add_note(f"see {self.path}")
+                raise failure from error
             error.add_note(f"see {self.path}")
 
     def log(self, event: Mapping[str, Any]) -> None:
@@ -162,7 +162,7 @@ class RunFolder:
         except OSError as error:  # the run is worth more than its events
             self._torn = True
             self.warn(f"events are missing from metrics.jsonl: {_why(error)}")
-        self._tell(lambda observer: observer.event(event))
+        self._notify(lambda observer: observer.event(event))
 
     def warn(self, sentence: str) -> None:
         """Log what a reader of the figures must know; it ends in the result, the report and on the terminal."""
@@ -237,8 +237,8 @@ class RunFolder:
         for name, write in self._extras.items():
             self._spare(name, write)
         result = self._with_warnings(result)
-        self._tell(lambda observer: observer.samples(self._samples))
-        self._tell(lambda observer: observer.end(self.path, result))
+        self._notify(lambda observer: observer.samples(self._samples))
+        self._notify(lambda observer: observer.end(self.path, result))
         self._with_warnings(result)
 
     def fail(self, reason: str) -> None:
@@ -270,7 +270,7 @@ class RunFolder:
             return False
         return True
 
-    def _tell(self, what: Callable[[Observer], object]) -> None:
+    def _notify(self, what: Callable[[Observer], object]) -> None:
         """Tell the observers; one that fails hears no more, not even of its own failure."""
         for observer in list(self._observers):
             if observer not in self._observers:  # it failed at an event that another one's failure caused

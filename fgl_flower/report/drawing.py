@@ -87,9 +87,9 @@ def svg(axis: Axes, label: str) -> Markup:
     return Markup(f'<svg viewBox="{size}" role="img" aria-label="{escape(label)}">{drawn}')
 
 
-def _of_the_page(found: re.Match[str]) -> str:
+def _of_the_page(match: re.Match[str]) -> str:
     """Return a tag of matplotlib's with the page's letters and colours, an id as a title or not at all."""
-    tag = found[0]
+    tag = match[0]
     if tag.startswith("<g id="):
         title = re.fullmatch(rf'<g id="{_TITLE}(.*)">', tag, flags=re.DOTALL)
         shown = f"<title>{title[1].replace('&amp;', '&')}</title>" if title else ""

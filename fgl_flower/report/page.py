@@ -72,7 +72,7 @@ def render(runs: Sequence[Run]) -> str:
         over_bytes=over_bytes,
         galleries=drawn,
         partitions=sections.partitions([(run.name, run) for run, _ in finished]),
-        warnings=[(run.name, told) for run in runs if (told := Problems.of(run).sentences())],
+        warnings=[(run.name, sentences) for run in runs if (sentences := Problems.of(run).sentences())],
         clients=sections.lost([(run.name, run) for run in runs]),
         confusions=[{"name": name, **table, "parts": parts} for name, table, parts in confusions if table],
         all_runs=[_provenance(run) for run in runs],

@@ -91,8 +91,8 @@ class Problems:
         together: dict[tuple[str, tuple[int, ...]], list[str]] = {}
         for failure in self.failures:
             together.setdefault((failure.reason, tuple(failure.rounds)), []).append(failure.client)
-        found = [Lost(tuple(clients), rounds, reason) for (reason, rounds), clients in together.items()]
-        return sorted(found, key=lambda lost: -len(lost.clients) * len(lost.rounds))
+        result = [Lost(tuple(clients), rounds, reason) for (reason, rounds), clients in together.items()]
+        return sorted(result, key=lambda lost: -len(lost.clients) * len(lost.rounds))
 
     @property
     def refused(self) -> list[Lost]:
@@ -104,20 +104,20 @@ class Problems:
 
     def sentences(self, most: int = 3) -> list[str]:
         """Return one sentence a kind of problem, each with at most so many of its details."""
-        told = []
+        sentences = []
         if self.failures:
             names = {failure.client for failure in self.failures}
-            told.append(f"{self._share(names)} failed: {'; '.join(shortened(self.failed, most))}")
+            sentences.append(f"{self._share(names)} failed: {'; '.join(shortened(self.failed, most))}")
         if self.quarantined:
             verb = "was" if len(self.quarantined) == 1 else "were"
             listed = "; ".join(shortened(self.refused, most))
-            told.append(f"{self._share(self.quarantined)} {verb} quarantined: {listed}")
+            sentences.append(f"{self._share(self.quarantined)} {verb} quarantined: {listed}")
         if self.skipped:
             total = sum(self.skipped.values())
             owners = [f"{count:,} of {owner}" for owner, count in self.skipped.items()]
             listed = ", ".join(shortened(owners, 2 * most))
-            told.append(f"{total:,} unreadable image{'s were' if total > 1 else ' was'} left out: {listed}")
-        return [*told, *self.warnings]
+            sentences.append(f"{total:,} unreadable image{'s were' if total > 1 else ' was'} left out: {listed}")
+        return [*sentences, *self.warnings]
 
     def _share(self, names: Iterable[str]) -> str:
         count = len(set(names))

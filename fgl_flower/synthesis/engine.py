@@ -108,7 +108,7 @@ class LocalEngine:
         began = time.perf_counter()
         missing = plan.select(store.missing(plan.keys))
         reused = len(plan) - len(missing)
-        tell = teller(progress, plan, reused)
+        report_progress = progress_reporter(progress, plan, reused)
         if not missing.images:
             return SynthesisReport(len(plan), reused, 0, time.perf_counter() - began)
         if self.generator is None:
@@ -129,8 +129,8 @@ class LocalEngine:
                 prompts.encode([i.prompt for i in window], plan.embeddings)
                 for batch, result in side_by_side(samplers, batches(window, self.batch_size or rows, store)):
                     writer.put(batch, result)
-                    tell(drawn := drawn + len(batch))
-        tell(len(missing))
+                    report_progress(drawn := drawn + len(batch))
+        report_progress(len(missing))
         ended = time.perf_counter()
         rate = writer.committed / (ended - drawing)
         return SynthesisReport(
@@ -195,15 +195,15 @@ def side_by_side(
         pool.shutdown(wait=not received(), cancel_futures=True)
 
 
-def teller(progress: Progress | None, plan: SynthesisPlan, reused: int) -> Callable[[int], None]:
+def progress_reporter(progress: Progress | None, plan: SynthesisPlan, reused: int) -> Callable[[int], None]:
     """Return a function of the images drawn so far that reports each new figure once."""
     last = -1
 
-    def tell(drawn: int) -> None:
+    def report_progress(drawn: int) -> None:
         nonlocal last
         if progress and reused + drawn != last:
             last = reused + drawn
             progress(last, len(plan))
 
-    tell(0)
-    return tell
+    report_progress(0)
+    return report_progress

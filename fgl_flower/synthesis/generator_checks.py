@@ -46,26 +46,26 @@ def _needs_clip(level: Level) -> bool:
 def notes(config: RunConfig) -> list[str]:
     """Return what a reader of a run's figures should know of its generator: nothing of it stops the run."""
     card = inspect(config.generator, config.generator_revision)
-    takes, found = capabilities_of(card), []
+    takes, result = capabilities_of(card), []
     if config.image_size >= _MUCH_LARGER * card.size:
-        found.append(
+        result.append(
             f"the generator draws {card.size} px, the learner takes {config.image_size} px: images are scaled up; "
             "lower image-size or name a generator that draws larger images"
         )
     scale = card.guidance if config.guidance < 0 else config.guidance
     guided = scale > 1 and takes.guidance == "classifier-free"
     if config.negative_prompt and not guided and takes.negative_prompt != "always":
-        found.append("negative-prompt has no effect without classifier-free guidance: it was left out")
+        result.append("negative-prompt has no effect without classifier-free guidance: it was left out")
     if (config.guidance_from, config.guidance_until) != (0.0, 1.0) and not guided:
-        found.append("guidance-from and guidance-until have no effect without classifier-free guidance")
+        result.append("guidance-from and guidance-until have no effect without classifier-free guidance")
     if config.guidance > 1 and takes.guidance == "embedded":
-        found.append(
+        result.append(
             f"guidance = {config.guidance:g} is an input that the generator was distilled with, "
             "not classifier-free guidance"
         )
     if GENERATOR.refers(config.generator):
-        found += [f"{key} has no effect on a generator of your own" for key in _ignored(config)]
-    return found
+        result += [f"{key} has no effect on a generator of your own" for key in _ignored(config)]
+    return result
 
 
 def _ignored(config: RunConfig) -> list[str]:

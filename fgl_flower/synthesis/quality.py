@@ -61,8 +61,8 @@ def nearly_constant(pixels: torch.Tensor) -> torch.Tensor:
     pixels : torch.Tensor
         (N, 3, S, S) uint8; may lie in a mapped file.
     """
-    found = [is_nearly_constant(part.permute(0, 2, 3, 1).numpy()) for part in pixels.split(_IMAGES_AT_ONCE)]
-    return torch.from_numpy(np.concatenate([np.empty(0, dtype=bool), *found]))
+    result = [is_nearly_constant(part.permute(0, 2, 3, 1).numpy()) for part in pixels.split(_IMAGES_AT_ONCE)]
+    return torch.from_numpy(np.concatenate([np.empty(0, dtype=bool), *result]))
 
 
 def is_nearly_constant(pixels: np.ndarray) -> np.ndarray:
@@ -79,10 +79,10 @@ def is_nearly_constant(pixels: np.ndarray) -> np.ndarray:
         (...) bool.
     """
     step = max(1, pixels.shape[-2] // _GRID)
-    found = np.array(_flat(pixels[..., ::step, ::step, :]))  # a sixtieth of the work for images of 512 pixels
-    if step > 1 and found.any():  # a thin line may lie between
-        found[found] = _flat(pixels[found])
-    return found
+    result = np.array(_flat(pixels[..., ::step, ::step, :]))  # a sixtieth of the work for images of 512 pixels
+    if step > 1 and result.any():  # a thin line may lie between
+        result[result] = _flat(pixels[result])
+    return result
 
 
 def _flat(pixels: np.ndarray) -> np.ndarray:

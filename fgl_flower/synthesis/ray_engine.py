@@ -24,7 +24,7 @@ from ray.util import ActorPool
 
 from fgl_flower.errors import ConfigError, RunError
 from fgl_flower.foundation.miniature import NAMES
-from fgl_flower.synthesis.engine import Progress, SynthesisReport, batches, teller, windows
+from fgl_flower.synthesis.engine import Progress, SynthesisReport, batches, progress_reporter, windows
 from fgl_flower.synthesis.plan import PlannedImage, SynthesisPlan
 from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.shards import SyntheticImage
@@ -86,7 +86,7 @@ class RayEngine:
         began = time.perf_counter()
         missing = plan.select(store.missing(plan.keys))
         reused = len(plan) - len(missing)
-        tell = teller(progress, plan, reused)
+        report_progress = progress_reporter(progress, plan, reused)
         if not missing.images:
             return SynthesisReport(len(plan), reused, 0, time.perf_counter() - began)
         drawn: Counter[str] = Counter()
@@ -97,9 +97,9 @@ class RayEngine:
                 for worker, images in _in_any_order(pool, (_with_embeddings(plan, batch) for batch in todo)):
                     writer.put_encoded(images)
                     drawn[worker] += len(images)
-                    tell(drawn.total())
+                    report_progress(drawn.total())
             ended = time.perf_counter()
-        tell(len(missing))
+        report_progress(len(missing))
         return SynthesisReport(
             planned=len(plan),
             reused=reused,

@@ -140,12 +140,12 @@ class SyntheticStore:
     def hashes(self, keys: Iterable[str]) -> dict[str, str]:
         """Return the hash of the pixels of each key that is in the store."""
         wanted = set(keys)
-        found: dict[str, str] = {}
+        result: dict[str, str] = {}
         for name in {self._index[key][0] for key in wanted if key in self._index}:
             table = read_shard(self.path, name, ["key", "pixels_sha256"])
             pairs = zip(table.column("key").to_pylist(), table.column("pixels_sha256").to_pylist(), strict=True)
-            found.update((key, value) for key, value in pairs if key in wanted)
-        return found
+            result.update((key, value) for key, value in pairs if key in wanted)
+        return result
 
     def digest(self, plan: "SynthesisPlan") -> str:
         """Return SHA-256 over the pixel hashes of a plan's images in plan order: equal for equal training sets.
@@ -156,10 +156,10 @@ class SyntheticStore:
             If images of the plan are missing.
         """
         self.refresh()
-        found = self.hashes(plan.keys)
-        if absent := sum(key not in found for key in plan.keys):
+        result = self.hashes(plan.keys)
+        if absent := sum(key not in result for key in plan.keys):
             raise StoreError(f"{absent} images of the plan are not in the store {self.path}: fill it first")
-        return hashlib.sha256("".join(found[key] for key in plan.keys).encode()).hexdigest()
+        return hashlib.sha256("".join(result[key] for key in plan.keys).encode()).hexdigest()
 
     def images(self, plan: "SynthesisPlan", size: int, classes: Sequence[str], domains: Sequence[str] = ()) -> "Images":
         """Return a plan's images in plan order, for training; see `fgl_flower.synthesis.decoding.decode_plan`."""

@@ -260,19 +260,19 @@ def _arrays(record: Any, columns: _Columns, limits: Limits, names: Collection[st
             return f"the embeddings' shape must be {limits.embedding}, not {columns.shape}"
         block = split_block(record[ARRAYS_KEY], len(columns.texts), *columns.shape)
         return block if isinstance(block, str) else dict(zip(columns.texts, block, strict=True))
-    found: dict[str, Vectors] = {}
+    result: dict[str, Vectors] = {}
     width = limits.embedding[1] if limits.embedding else limits.array_bytes
     for file in record.get(FILES_KEY, []):
         learned = from_learned_embeds(file, limits.token_vectors, width)
         if isinstance(learned, str):
             return learned
         token, vectors = learned
-        if token not in names or token in found:
+        if token not in names or token in result:
             return f"a learned token must stand for one class or style: {_quote(token)}"
         if limits.embedding and vectors.width != width:
             return f"a learned token has width {vectors.width}, not {width}"
-        found[token] = vectors
-    return found
+        result[token] = vectors
+    return result
 
 
 def _quote(text: str) -> str:

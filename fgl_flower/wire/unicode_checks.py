@@ -78,9 +78,9 @@ def _fault(text: str, scripts: Collection[str]) -> str:
             return reason
     if not text.isascii():
         for word in re.findall(r"[^\W\d_]+", text):
-            found = {_script(c) for c in word}
-            if len(found) > 1 and not found <= _WRITTEN_TOGETHER:
-                return f"a word of several scripts ({', '.join(sorted(found))[:60]})"
+            result = {_script(c) for c in word}
+            if len(result) > 1 and not result <= _WRITTEN_TOGETHER:
+                return f"a word of several scripts ({', '.join(sorted(result))[:60]})"
     return ""
 
 

@@ -13,10 +13,10 @@ from fgl_flower.report.table.rows import Column, Row, columns_of, methods_of
 
 def dot_plots(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return a plot of test accuracy for each column, all on one scale and with the same lines."""
-    found = {row.names: list(row.accuracies.values()) for row in rows}
+    accuracies = {row.names: list(row.accuracies.values()) for row in rows}
     columns = []
     for column in columns_of(rows):
-        cells = [(method, found.get((method.name, *column.names), [])) for method in methods_of(rows)]
+        cells = [(method, accuracies.get((method.name, *column.names), [])) for method in methods_of(rows)]
         dots = [Dot(m.name, m.series, tuple(values), interval(values) if values else None) for m, values in cells]
         columns.append((column.title, dots))
     everything = [dot for _, dots in columns for dot in dots if dot.interval]

@@ -21,7 +21,7 @@ BYTES = {
 
 def accuracy_table(rows: Sequence[Row]) -> dict[str, Any]:
     """Return the pivot table of test accuracy: a line a method, a cell a column, notes on what went wrong."""
-    found = {row.names: row for row in rows}
+    by_names = {row.names: row for row in rows}
     columns, most = columns_of(rows), max((len(row.results) for row in rows), default=0)
     best = {
         column.names: max((fmean(row.accuracies.values()) for row in column.rows if row.results), default=math.inf)
@@ -33,7 +33,7 @@ def accuracy_table(rows: Sequence[Row]) -> dict[str, Any]:
     for method in methods_of(rows):
         cells: list[dict[str, Any]] = []
         for column in columns:
-            row = found.get((method.name, *column.names))
+            row = by_names.get((method.name, *column.names))
             if row is None:
                 cells.append({"interval": None})
                 continue
@@ -64,11 +64,13 @@ def _by_reason(failures: Mapping[int, str]) -> list[tuple[str, str]]:
 
 def difference_table(rows: Sequence[Row], against: str) -> dict[str, Any] | None:
     """Return every method minus `against`, paired by seed; None where there is nothing to compare."""
-    found = {row.names: row.accuracies for row in rows}
+    by_names = {row.names: row.accuracies for row in rows}
     columns, methods = columns_of(rows), [method for method in methods_of(rows) if method.name != against]
     differences = [
         [
-            paired_difference(found.get((method.name, *column.names), {}), found.get((against, *column.names), {}))
+            paired_difference(
+                by_names.get((method.name, *column.names), {}), by_names.get((against, *column.names), {})
+            )
             for column in columns
         ]
         for method in methods

@@ -141,11 +141,11 @@ def _named_runs(rows: tuple[Row, ...]) -> list[tuple[str, Run]]:
 
 def _tuned(report: TableReport) -> dict[str, Any] | None:
     """Return the chosen values, a line a method and a cell a column; keys are named where there are several."""
-    columns, found = columns_of(report.rows), {row.names: row.tuned for row in report.rows}
-    several = len({key for tuned in found.values() for key in tuned}) > 1
+    columns, tuned_by_names = columns_of(report.rows), {row.names: row.tuned for row in report.rows}
+    several = len({key for tuned in tuned_by_names.values() for key in tuned}) > 1
     lines = []
     for method in methods_of(report.rows):
-        chosen = [found.get((method.name, *column.names), {}) for column in columns]
+        chosen = [tuned_by_names.get((method.name, *column.names), {}) for column in columns]
         cells = [
             [
                 f"{key} = " * several + f"{value:g}" + "*" * at_an_end(value, report.grid.get(key, ()))
@@ -160,19 +160,19 @@ def _tuned(report: TableReport) -> dict[str, Any] | None:
 
 def _environments(rows: tuple[Row, ...]) -> list[dict[str, Any]]:
     """Return every different environment with the runs that had it; the models of all runs stand before each."""
-    found: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    by_environment: dict[tuple[tuple[str, str], ...], list[str]] = {}
     models: dict[tuple[str, str], None] = {}
     for row in rows:
         for seed, run in sorted(row.runs.items()):
-            found.setdefault(tuple(sections.environment(run)), []).append(f"{row.title}, seed {seed}")
+            by_environment.setdefault(tuple(sections.environment(run)), []).append(f"{row.title}, seed {seed}")
             models |= dict.fromkeys(sections.models(run))
-    if len(found) == 1:
-        return [{"title": "every run", "names": "", "rows": [*models, *next(iter(found))]}]
+    if len(by_environment) == 1:
+        return [{"title": "every run", "names": "", "rows": [*models, *next(iter(by_environment))]}]
     return [
         {
             "title": f"{len(names)} run{'s' if len(names) > 1 else ''}",
             "names": "; ".join(names),
             "rows": [*models, *environment],
         }
-        for environment, names in found.items()
+        for environment, names in by_environment.items()
     ]

@@ -10,10 +10,8 @@ from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 from flwr.supercore import log
 
+from clients import evaluation, prompting, training
 from clients.data import Client
-from clients.evaluation import measure
-from clients.prompting import answer
-from clients.training import fit, take
 from fgl_flower.wire.codec import encode
 
 Describe = Callable[[Exception, Message, Context], str]
@@ -38,22 +36,26 @@ def _build(describe: Describe) -> ClientApp:
     @app.query("prompts")
     def query_prompts(message: Message, context: Context) -> Message:
         """Answer a prompt round."""
-        return reply(message, context, lambda: encode(answer(Client.of(context), message.content, context.state)))
+        return reply(
+            message,
+            context,
+            lambda: encode(prompting.query_prompts(Client.of(context), message.content, context.state)),
+        )
 
     @app.query("model")
     def query_model(message: Message, context: Context) -> Message:
         """Take the final model, and acknowledge it with an empty reply."""
-        return reply(message, context, lambda: take(Client.of(context), message.content))
+        return reply(message, context, lambda: training.query_model(Client.of(context), message.content))
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
         """Answer a round of federated training."""
-        return reply(message, context, lambda: fit(Client.of(context), message.content, context.state))
+        return reply(message, context, lambda: training.train(Client.of(context), message.content, context.state))
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
         """Answer a round of federated evaluation."""
-        return reply(message, context, lambda: measure(Client.of(context), message.content))
+        return reply(message, context, lambda: evaluation.evaluate(Client.of(context), message.content))
 
     return app
 

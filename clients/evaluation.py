@@ -4,16 +4,16 @@ from flwr.app import MetricRecord, RecordDict
 
 from clients.data import Client
 from clients.training import load
-from fgl_flower.learning.evaluation import evaluate
+from fgl_flower.learning import evaluation
 
 
-def measure(client: Client, content: RecordDict) -> RecordDict:
+def evaluate(client: Client, content: RecordDict) -> RecordDict:
     """Return ``accuracy`` and ``loss`` of the received arrays on the client's images, with their number.
 
     ``skipped`` is the number of those that cannot be read, where there are any.
     """
     images = client.images
-    result = evaluate(
+    result = evaluation.evaluate(
         load(client, content.array_records["arrays"]),
         images,
         num_classes=len(client.source.classes),

@@ -1,20 +1,20 @@
-"""What a client says of its images in the prompt round."""
+"""A client's reply in the prompt round."""
 
 from collections import Counter
 
 from flwr.app import ConfigRecord, RecordDict
 
 from clients.data import Client
-from clients.digest import digest
+from clients.data_hash import data_hash
 from clients.holdings import holdings
 from fgl_flower.levels.level import level_of
 from fgl_flower.wire.codec import HELD_KEY
 from fgl_flower.wire.payload import PromptPayload, Unchanged
 
-SPOKEN = "spoken-of"  # in the client's state: the data that it last spoke of, and in which round
+LAST_SENT = "spoken-of"  # in the client's state: the data that its last payload described, and the round
 
 
-def answer(client: Client, content: RecordDict, state: RecordDict) -> PromptPayload | Unchanged:
+def query_prompts(client: Client, content: RecordDict, state: RecordDict) -> PromptPayload | Unchanged:
     """Return the client's payload or, where the server keeps one of the same data, word that nothing has changed.
 
     Parameters
@@ -26,17 +26,17 @@ def answer(client: Client, content: RecordDict, state: RecordDict) -> PromptPayl
         Stays with the client from round to round; a client that has lost it sends again.
     """
     if not client.config.prompt_every:
-        return prompts(client)
-    request, now = content.config_records["config"], digest(client)
-    last = state.config_records.get(SPOKEN)
+        return prompt_payload(client)
+    request, now = content.config_records["config"], data_hash(client)
+    last = state.config_records.get(LAST_SENT)
     if last is not None and last["digest"] == now and last["server-round"] == request.get(HELD_KEY):
         return Unchanged(client.partition)
-    payload = prompts(client)
-    state[SPOKEN] = ConfigRecord({"digest": now, "server-round": request["server-round"]})
+    payload = prompt_payload(client)
+    state[LAST_SENT] = ConfigRecord({"digest": now, "server-round": request["server-round"]})
     return payload
 
 
-def prompts(client: Client) -> PromptPayload:
+def prompt_payload(client: Client) -> PromptPayload:
     """Return the payload of a client at the level its run asks for (`fgl_flower.levels`).
 
     Images that cannot be read only count as skipped.

@@ -7,13 +7,14 @@ from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from clients.data import Client
 from clients.regularisers import contrastive, proximal
 from fgl_flower.learning.classifier import Classifier, build_model
-from fgl_flower.learning.training import LossTerm, train
+from fgl_flower.learning.training import LossTerm
+from fgl_flower.learning.training import train as train_classifier
 from fgl_flower.wire.arrays import load_arrays, to_arrays
 
 PREVIOUS = "previous-model"
 
 
-def fit(client: Client, content: RecordDict, state: RecordDict) -> RecordDict:
+def train(client: Client, content: RecordDict, state: RecordDict) -> RecordDict:
     """Train the received model on the client's images and return it with ``num-examples``, ``partition-id``, ``loss``.
 
     ``skipped`` is among the metrics where images cannot be read: their number.
@@ -35,7 +36,7 @@ def fit(client: Client, content: RecordDict, state: RecordDict) -> RecordDict:
     loss = 0.0
     if len(images):
         model = load(client, arrays)
-        loss = train(
+        loss = train_classifier(
             model,
             images,
             epochs=config.local_epochs,
@@ -57,7 +58,7 @@ def fit(client: Client, content: RecordDict, state: RecordDict) -> RecordDict:
     return RecordDict({"arrays": arrays, "metrics": metrics})
 
 
-def take(client: Client, content: RecordDict) -> RecordDict:
+def query_model(client: Client, content: RecordDict) -> RecordDict:
     """Make sure that the run's classifier takes the received arrays; nothing needs to be said."""
     load(client, content.array_records["arrays"])
     return RecordDict()

@@ -1,7 +1,7 @@
 """The one-shot model: trained on the synthetic images from the run's initialisation, once for all runs that ask for it.
 
 Runs that differ in their later rounds alone (rates, strategies, skews whose prompts are the same) begin with the same
-model; training it anew would be most of their time. It is kept beside the synthetic store, under a digest of all that
+model; training it anew would be most of their time. It is kept beside the synthetic store, under a hash of all that
 it depends on.
 """
 
@@ -32,7 +32,7 @@ def one_shot_model(server: Server, images: Images, store: SyntheticStore) -> Arr
     """Return the global model trained on these images from `server.initial`, or the same one trained earlier."""
     config = server.config
     folder = store.path.with_name(f"{store.path.name}-models")
-    file = folder / f"{_digest(server, images)}.safetensors"
+    file = folder / f"{_key(server, images)}.safetensors"
     try:
         kept = load(file.read_bytes())
         arrays = ArrayRecord({name: Array(kept[name]) for name in server.initial})
@@ -53,15 +53,15 @@ def one_shot_model(server: Server, images: Images, store: SyntheticStore) -> Arr
 
 
 def _learning() -> str:
-    """Return a digest of the code that trains, and of the library whose version moves what it does to images."""
+    """Return a hash of the code that trains, and of the library whose version moves what it does to images."""
     digest = hashlib.sha256(kornia.__version__.encode())
     for file in sorted(Path(learning.__file__).parent.glob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
-def _digest(server: Server, images: Images) -> str:
-    """Return a digest of everything that the trained weights depend on, the arithmetic of this machine included."""
+def _key(server: Server, images: Images) -> str:
+    """Return a hash of everything that the trained weights depend on, the arithmetic of this machine included."""
     config = server.config
     settings = {
         "model": config.model,

@@ -16,13 +16,13 @@ from experiments.cli.terminal import (
     EXIT_FAILED,
     console,
     errors,
+    errors_as_sentences,
     prepare_output,
+    print_failure,
     progress_bars,
     quiet,
     show,
     show_runs,
-    print_failure,
-    errors_as_sentences,
 )
 from fgl_flower.config import RunConfig, describe_keys
 from fgl_flower.errors import ConfigError

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from experiments.cli.options import SetOption, load
-from experiments.cli.terminal import console, quiet, show, errors_as_sentences
+from experiments.cli.terminal import console, errors_as_sentences, quiet, show
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError, RunError
 from fgl_flower.report.formatting import human_bytes
@@ -77,14 +77,14 @@ def preview(
         config = _generative(load(file, set_))
         from clients.client_app import app as client_app
         from clients.data import Client
-        from clients.prompting import prompts
+        from clients.prompting import prompt_payload
         from fgl_flower.wire.codec import encode
 
         if not 0 <= client < config.clients:
             raise ConfigError(f"--client {client}: the run has clients 0 to {config.clients - 1}")
         with console.status(f"client {client} looks at its images"):
             owner = Client(client, config)
-            payload = prompts(owner)
+            payload = prompt_payload(owner)
             records = encode(payload)
             size = _message_bytes(client_app, records)
         values: Any = records["payload"]

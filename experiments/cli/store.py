@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.cli.terminal import EXIT_FAILED, console, progress_bars, show, errors_as_sentences
+from experiments.cli.terminal import EXIT_FAILED, console, errors_as_sentences, progress_bars, show
 from fgl_flower.errors import ConfigError
 from fgl_flower.report.formatting import human_bytes
 

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table as RichTable
 
 from experiments.cli.options import SetOption, overrides
-from experiments.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, console, errors, quiet, show, errors_as_sentences
+from experiments.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, console, errors, errors_as_sentences, quiet, show
 from experiments.table.cells import Cells, different
 from experiments.table.files import mark, named, plus_minus, revisions, write_files
 from experiments.table.spec import Cell, Table

@@ -1,7 +1,5 @@
 """What every part of a configuration has in common."""
 
-import hashlib
-import json
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -20,12 +18,6 @@ class Part(BaseModel):
     """Some keys of a configuration, immutable and hashable: functions take the part they need, caches are keyed so."""
 
     model_config = ConfigDict(alias_generator=kebab, populate_by_name=True, extra="forbid", frozen=True, strict=True)
-
-    @property
-    def digest(self) -> str:
-        """Return 32 hexadecimal digits that two parts share exactly if all their keys are equal."""
-        text = json.dumps(self.model_dump(by_alias=True), sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def part(self, kind: type[P]) -> P:
         """Return a part of these keys alone, for instance as the key of a cache."""

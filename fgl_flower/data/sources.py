@@ -125,7 +125,7 @@ def _load(config: SourceConfig, signature: str) -> Source:
 
 
 def _signature(name: str) -> str:
-    """Return a digest of the names, sizes and times of the files of a data set in a folder; of others ""."""
+    """Return a hash of the names, sizes and times of the files of a data set in a folder; of others ""."""
     place = name.partition(":")[2]
     if not place or not Path(place).expanduser().is_dir():
         return ""

@@ -48,7 +48,7 @@ def load_split(kind: str, split: str, count: int, *, seed: int = 0) -> datasets.
     """Return `count` images of a split of the world, with columns image, label, domain and caption.
 
     Drawing takes some milliseconds an image, so the first call writes a file and later ones read it. The file's name
-    holds a digest of all source that draws: another version of the world never reads it.
+    holds a hash of all source that draws: another version of the world never reads it.
 
     Parameters
     ----------

@@ -18,10 +18,10 @@ from fgl_flower.data.decoding import open_image
 from fgl_flower.device import resolve_device
 from fgl_flower.errors import ModelError
 from fgl_flower.extension_points import CAPTIONER
-from fgl_flower.foundation.digests import digest
 from fgl_flower.foundation.hub import hub_fault
 from fgl_flower.foundation.miniature import weights_dir
 from fgl_flower.foundation.own import Describes, instance
+from fgl_flower.foundation.weights_hash import weights_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
@@ -87,7 +87,7 @@ def captioner_revision(model_id: str, revision: str = "") -> str:
     except ModelError:
         return ""  # clients have it, this server need not
     local = model_id == "miniature" or Path(model_id).expanduser().is_dir()
-    return digest((folder,)) if local else folder.name
+    return weights_hash((folder,)) if local else folder.name
 
 
 def load_captioner(model_id: str, revision: str = "", device: str = "auto") -> Describes:

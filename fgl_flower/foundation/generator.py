@@ -19,10 +19,10 @@ from fgl_flower.foundation.checkpoints import (
     read_json,
     refuse_other_paths,
 )
-from fgl_flower.foundation.digests import digest
 from fgl_flower.foundation.hub import hub_fault
 from fgl_flower.foundation.miniature import NAMES, weights_dir
 from fgl_flower.foundation.own import NoScheduler, OwnGenerator, OwnPipeline, instance
+from fgl_flower.foundation.weights_hash import weights_hash
 
 if TYPE_CHECKING:
     import torch
@@ -110,7 +110,7 @@ def inspect(model_id: str, revision: str = "") -> GeneratorCard:
     scheduler = component_config(folders, "scheduler", "scheduler_config.json")
     return GeneratorCard(
         id=name,
-        revision=commit or digest(folders),
+        revision=commit or weights_hash(folders),
         pipeline=str(index["_class_name"]),
         scheduler=scheduler.get("_class_name", ""),
         steps=int(_number(own, "steps", folder) or DEFAULT_STEPS),

@@ -19,7 +19,7 @@ from fgl_flower.synthesis.shards import (
     SyntheticImage,
     explain,
     locked,
-    pixel_digest,
+    pixel_hash,
     read_shard,
     shard_folder,
     shard_names,
@@ -205,7 +205,7 @@ def _problem(image: SyntheticImage) -> str:
         pixels = image.pixels()
     except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises on a broken PNG
         return f"cannot be decoded: {error}"
-    return "" if pixel_digest(pixels) == image.pixels_sha256 else "its pixels are not those that were drawn"
+    return "" if pixel_hash(pixels) == image.pixels_sha256 else "its pixels are not those that were drawn"
 
 
 class _Tidying:

@@ -61,7 +61,7 @@ class PlannedPrompt:
         Images, at least 1.
     first : int
         Number of the first image among all of the plan from this text or embedding, from 0: part of its seed.
-    digest : str
+    prompt_digest : str
         Hash of the text or the embedding.
     """
 
@@ -70,7 +70,7 @@ class PlannedPrompt:
     domain: str
     count: int
     first: int
-    digest: str
+    prompt_digest: str
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,9 @@ class PlannedImages(Sequence[PlannedImage]):
         return self._image(prompt, prompt.first + prompt.count - (self._ends[row] - position))
 
     def _image(self, prompt: PlannedPrompt, replica: int) -> PlannedImage:
-        seed = _seed(self.run_seed, prompt.digest, replica)
-        key = content_key(self.settings, prompt.digest, seed)
-        return PlannedImage(prompt.text, prompt.label, prompt.domain, seed, key, prompt.digest)
+        seed = _seed(self.run_seed, prompt.prompt_digest, replica)
+        key = content_key(self.settings, prompt.prompt_digest, seed)
+        return PlannedImage(prompt.text, prompt.label, prompt.domain, seed, key, prompt.prompt_digest)
 
 
 @dataclass(frozen=True)

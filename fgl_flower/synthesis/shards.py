@@ -57,7 +57,7 @@ class SyntheticImage:
     settings : str
         JSON of the sampling settings.
     pixels_sha256 : str
-        Hash of the pixels, see `pixel_digest`.
+        Hash of the pixels, see `pixel_hash`.
     """
 
     key: str
@@ -89,7 +89,7 @@ class SyntheticImage:
                 yield SyntheticImage(png=record.pop("image")["bytes"], **record)
 
 
-def pixel_digest(pixels: np.ndarray) -> str:
+def pixel_hash(pixels: np.ndarray) -> str:
     """Return SHA-256 of (S, S, 3) uint8 pixels in C order."""
     return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
@@ -139,7 +139,7 @@ def read_shard(store: Path, name: str, columns: list[str]) -> pa.Table:
 
 
 def write_shard(folder: Path, table: pa.Table) -> str:
-    """Write a table as one shard in one move and return its file name, a digest of its keys.
+    """Write a table as one shard in one move and return its file name, a hash of its keys.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Where drawn images are kept: parquet shards, filed under their content address, shared by all runs.
 
-    PATH/shards/<digest of its keys>.parquet     immutable; `datasets.load_dataset(PATH)` opens them
+    PATH/shards/<hash of its keys>.parquet     immutable; `datasets.load_dataset(PATH)` opens them
     PATH/.lock                                   held for the moment of a commit
 
 A shard is written to a hidden file beside its place, flushed to disk and moved into place under the lock, after keys

@@ -16,7 +16,7 @@ from fgl_flower.errors import StoreError
 from fgl_flower.synthesis.plan import PlannedImage
 from fgl_flower.synthesis.quality import Drawn, check_finite
 from fgl_flower.synthesis.settings import SamplingSettings
-from fgl_flower.synthesis.shards import SyntheticImage, pixel_digest
+from fgl_flower.synthesis.shards import SyntheticImage, pixel_hash
 from fgl_flower.synthesis.store import SyntheticStore
 
 COMMIT_SECONDS = 2.0  # what a killed run loses at most, besides the batches being drawn
@@ -138,5 +138,5 @@ def _encode(image: PlannedImage, pixels: np.ndarray, settings: str) -> Synthetic
         domain=image.domain,
         seed=image.seed,
         settings=settings,
-        pixels_sha256=pixel_digest(pixels),
+        pixels_sha256=pixel_hash(pixels),
     )

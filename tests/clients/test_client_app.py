@@ -11,9 +11,9 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from clients.client_app import app
 from clients.data import Client
-from clients.prompting import prompts
+from clients.prompting import prompt_payload
 from clients.regularisers import contrastive, proximal
-from clients.training import PREVIOUS, fit, round_seed
+from clients.training import PREVIOUS, round_seed, train
 from fgl_flower.config import RunConfig
 from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import load_source
@@ -85,7 +85,7 @@ def test_prompts_count_what_the_client_holds() -> None:
 
 def test_levels_say_less_and_less() -> None:
     styled, plain, names = (
-        prompts(Client(0, configured(prompt_level=level))) for level in ("class-style", "class", "names")
+        prompt_payload(Client(0, configured(prompt_level=level))) for level in ("class-style", "class", "names")
     )
     assert len(styled.prompts) > len(plain.prompts) > len(names.prompts) == 0
     assert {p.text for p in plain.prompts} == set(plain.class_counts)
@@ -99,7 +99,7 @@ def test_training_is_repeatable_and_differs_by_round_and_client() -> None:
     def run(number: int, server_round: int) -> ArrayRecord:
         content = instruction(config)
         content["config"]["server-round"] = server_round  # type: ignore[index]
-        return fit(Client(number, config), content, RecordDict()).array_records["arrays"]
+        return train(Client(number, config), content, RecordDict()).array_records["arrays"]
 
     first = run(0, 1)
     assert same(first, run(0, 1))
@@ -115,8 +115,8 @@ def test_a_client_without_images_still_answers() -> None:
     empty = [i for i in range(config.clients) if len(shares.load(i)) == 0]
     assert empty, "this skew should leave some client empty"
     client, content = Client(empty[0], config), instruction(config)
-    assert prompts(client) == PromptPayload(empty[0])
-    reply = fit(client, content, RecordDict())
+    assert prompt_payload(client) == PromptPayload(empty[0])
+    reply = train(client, content, RecordDict())
     assert reply["metrics"]["num-examples"] == 0
     assert same(reply.array_records["arrays"], content.array_records["arrays"])
     measured = ask(config, "evaluate", content)[empty[0]]
@@ -207,7 +207,7 @@ def test_a_strong_proximal_term_keeps_the_client_near_the_global_model() -> None
 
     def distance(**asked: Any) -> float:
         content = instruction(config, **asked)
-        arrays = fit(Client(0, config), content, RecordDict()).array_records["arrays"]
+        arrays = train(Client(0, config), content, RecordDict()).array_records["arrays"]
         start = content.array_records["arrays"]
         return sum(float(np.square(arrays[k].numpy() - start[k].numpy()).sum()) for k in arrays)
 
@@ -227,7 +227,7 @@ def test_the_contrastive_term_is_the_papers() -> None:
 def test_moon_keeps_the_previous_model_at_the_client() -> None:
     config, state = configured(), RecordDict()
     asked = {"moon-mu": 1.0, "moon-temperature": 0.5}
-    first = fit(Client(0, config), instruction(config, **asked), state).array_records["arrays"]
+    first = train(Client(0, config), instruction(config, **asked), state).array_records["arrays"]
     assert same(state.array_records[PREVIOUS], first)
-    with_memory = fit(Client(0, config), instruction(config, **asked), state).array_records["arrays"]
+    with_memory = train(Client(0, config), instruction(config, **asked), state).array_records["arrays"]
     assert not same(with_memory, first)  # same round, same start: the term alone makes the difference

@@ -8,7 +8,7 @@ from flwr.clientapp import ClientApp
 
 from clients.data import Client
 from clients.holdings import holdings
-from clients.prompting import prompts
+from clients.prompting import prompt_payload
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import Source, load_source
 from fgl_flower.levels.level import Level, level_of
@@ -64,7 +64,9 @@ class LevelSuite:
         """Return a client's payload as it comes out of the server's gate."""
         config, source = self.config, self.source
         gate = Gate(ArrayRecord(), CLIENTS, source.classes, source.domains, limits_for(config))
-        outcome = gate.check("query.prompts", Message(encode(prompts(Client(number, config))), 5, "query.prompts"))
+        outcome = gate.check(
+            "query.prompts", Message(encode(prompt_payload(Client(number, config))), 5, "query.prompts")
+        )
         assert isinstance(outcome, Admitted), outcome
         assert isinstance(outcome.payload, PromptPayload)
         return outcome.payload
@@ -101,7 +103,7 @@ class LevelSuite:
     def test_what_is_said_passes_the_gate_unchanged_and_is_offered_of_classes_held(self) -> None:
         config, classes = self.config, self.source.classes
         payloads = [self.admitted(number) for number in range(CLIENTS)]
-        assert payloads == [prompts(Client(number, config)) for number in range(CLIENTS)]
+        assert payloads == [prompt_payload(Client(number, config)) for number in range(CLIENTS)]
         offered = self.build().offer(payloads, config, classes)
         held = [set(holdings(Client(number, config)).labels) for number in range(CLIENTS)]
         assert all(held[number] < set(classes) for number in range(CLIENTS)), "each client lacks a class"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clients.data import Client
-from clients.prompting import prompts
+from clients.prompting import prompt_payload
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
 from fgl_flower.errors import DataError
@@ -46,7 +46,7 @@ def test_the_client_that_holds_an_odd_class_is_heard(level: Any, tmp_path: Path)
     config = RunConfig(dataset=hub(tmp_path, NAMES), clients=1, partition="iid", prompt_level=level)
     preflight(config)
     source = load_source(config)
-    payload = prompts(Client(0, config))
+    payload = prompt_payload(Client(0, config))
     received = decode(encode(payload), Limits(), source.classes, source.domains)
     assert received == payload
     assert sorted(source.classes) == sorted(NAMES)

@@ -18,10 +18,10 @@ from PIL import Image
 from clients import captions as captioning
 from clients.client_app import app
 from clients.data import Client
-from clients.digest import digest
-from clients.evaluation import measure
-from clients.prompting import prompts
-from clients.training import fit
+from clients.data_hash import data_hash
+from clients.evaluation import evaluate
+from clients.prompting import prompt_payload
+from clients.training import train
 from fgl_flower.config import RunConfig
 from fgl_flower.foundation.captioner import Captioner
 from fgl_flower.learning.classifier import build_model
@@ -92,7 +92,7 @@ def instruction(config: RunConfig) -> RecordDict:
 @pytest.mark.parametrize("level", LEVELS)
 def test_at_every_level_a_client_speaks_of_the_images_that_it_can_read(level: str, root: Path) -> None:
     config = configured(root, prompt_level=level)
-    payload = prompts(Client(0, config))
+    payload = prompt_payload(Client(0, config))
     if level == "names":
         assert payload == PromptPayload(0)
         return
@@ -109,15 +109,15 @@ def test_a_client_that_can_read_nothing_sends_an_empty_payload(level: str, root:
         if file.exists():
             cut(file)
     client = Client(0, configured(root, prompt_level=level))
-    assert prompts(client) == PromptPayload(0, skipped=0 if level == "names" else 12)
+    assert prompt_payload(client) == PromptPayload(0, skipped=0 if level == "names" else 12)
     assert len(client.images) == len(client.dataset) == 0
-    assert len(digest(client)) == 16
+    assert len(data_hash(client)) == 16
 
 
 def test_training_and_evaluation_use_the_rest_and_count(root: Path) -> None:
     config = configured(root, method="fedavg", rounds=1)
     client, content = Client(0, config), instruction(config)
-    replies = {"train": fit(client, content, RecordDict()), "evaluate": measure(client, content)}
+    replies = {"train": train(client, content, RecordDict()), "evaluate": evaluate(client, content)}
     gate = Gate(content.array_records["arrays"], 1, ("cat", "dog"))
     for kind, records in replies.items():
         assert (records["metrics"]["num-examples"], records["metrics"]["skipped"]) == (10, 2)
@@ -186,7 +186,7 @@ def test_captioner_and_classifier_see_one_and_the_same_upright_image(
             image.save(tmp_path / "train" / label / f"{i}.png", exif=exif)
     client = Client(0, configured(tmp_path, prompt_level="instance", image_size=32))
     monkeypatch.setattr(captioning, "_captioner", lambda *_: Witness())
-    prompts(client)
+    prompt_payload(client)
     classified = client.images.pixels.permute(0, 2, 3, 1).numpy()
     assert np.array_equal(np.stack(seen), classified)
     assert (classified[:, :16] == (255, 0, 0)).all()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from clients.data import Client
-from clients.prompting import prompts
+from clients.prompting import prompt_payload
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
 from fgl_flower.wire.codec import encode
@@ -38,7 +38,7 @@ def test_plan_shows_what_would_be_drawn(
     assert fgl(monkeypatch, "plan", file) == 0
     shown = capsys.readouterr().out
     config = RunConfig.load(file)
-    payloads = [prompts(Client(i, config)) for i in range(3)]
+    payloads = [prompt_payload(Client(i, config)) for i in range(3)]
     plan = plan_for(config, load_source(config).classes, payloads)
     assert plan.digest in shown
     assert f"{len(plan)} images of {len(plan.rows())} prompts by miniature-fast" in shown
@@ -64,7 +64,7 @@ def test_preview_shows_what_a_client_would_send(
 ) -> None:
     assert fgl(monkeypatch, "preview", file, "--client", "2") == 0
     shown = capsys.readouterr().out
-    payload = prompts(Client(2, RunConfig.load(file)))
+    payload = prompt_payload(Client(2, RunConfig.load(file)))
     for prompt in payload.prompts:
         assert json.dumps(prompt.text) in shown
     assert "partition: 2" in shown

@@ -14,7 +14,7 @@ from clients import captions as captioning
 from clients.captions import captions
 from clients.data import Client
 from clients.holdings import holdings
-from clients.prompting import prompts
+from clients.prompting import prompt_payload
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
 from fgl_flower.errors import ConfigError, DataError, ModelError
@@ -53,7 +53,7 @@ def configured(**changes: Any) -> RunConfig:
 
 def received(config: RunConfig, number: int) -> PromptPayload:
     source = load_source(config)
-    payload = prompts(Client(number, config))
+    payload = prompt_payload(Client(number, config))
     outcome = decode(encode(payload), limits_for(config), source.classes, source.domains)
     assert outcome == payload
     return payload
@@ -71,7 +71,7 @@ def test_every_level_survives_the_wire_and_becomes_a_plan_of_one_size(level: str
 def test_a_payload_of_another_level_is_refused() -> None:
     config = configured(prompt_level="instance")
     source = load_source(config)
-    other = encode(prompts(Client(0, configured(prompt_level="embeddings"))))
+    other = encode(prompt_payload(Client(0, configured(prompt_level="embeddings"))))
     assert isinstance(decode(other, limits_for(config), source.classes, source.domains), Rejection)
 
 
@@ -151,7 +151,7 @@ def test_a_client_without_images_has_nothing_to_say() -> None:
     empty = next(i for i in range(40) if not len(Client(i, config).dataset))
     for level in LEVELS:
         client = Client(empty, config.model_copy(update={"prompt_level": level}))
-        assert prompts(client) == PromptPayload(empty)
+        assert prompt_payload(client) == PromptPayload(empty)
 
 
 def test_what_a_client_downloads_grows_with_the_level() -> None:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from clients import captions as captioning
 from clients.data import Client
-from clients.digest import digest
-from clients.prompting import answer
+from clients.data_hash import data_hash
+from clients.prompting import query_prompts
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
 from fgl_flower.errors import RunError
@@ -207,7 +207,7 @@ def test_when_nobody_ever_told_anything_the_run_ends_in_an_error(tmp_path: Path,
 
 def ask(client: Client, state: RecordDict, number: int, held_round: int | None = None) -> PromptPayload | Unchanged:
     asked = ConfigRecord({"server-round": number} | ({} if held_round is None else {"held-round": held_round}))
-    return answer(client, RecordDict({"config": asked}), state)
+    return query_prompts(client, RecordDict({"config": asked}), state)
 
 
 def test_a_client_says_unchanged_only_of_what_the_server_keeps(
@@ -234,7 +234,7 @@ def test_a_clients_digest_follows_its_images_and_not_their_order(tmp_path: Path)
         config = RunConfig(
             dataset=f"folder:{tmp_path}", clients=1, rounds=2, prompt_every=1, partition="iid", **changes
         )
-        return digest(Client(0, config))
+        return data_hash(Client(0, config))
 
     for name in ("cat", "dog"):
         for split, count in (("train", 4), ("test", 1), ("valid", 1)):

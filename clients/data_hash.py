@@ -11,7 +11,7 @@ from clients.data import Client
 from clients.holdings import holdings
 
 
-def digest(client: Client) -> bytes:
+def data_hash(client: Client) -> bytes:
     """Return 16 bytes of the client's classes, styles and image files, whatever order these come in."""
     held = holdings(client)
     rows = []

@@ -16,7 +16,7 @@ _State = tuple[tuple[str, str, int, int, int], ...]
 _KNOWN: dict[_State, str] = {}
 
 
-def digest(folders: tuple[Path, ...]) -> str:
+def weights_hash(folders: tuple[Path, ...]) -> str:
     """Return a hash over names and bytes of the files that decide what a folder's model does.
 
     These are all files but fgl.json (whose settings are part of an image's key), prose, pictures, caches and names that

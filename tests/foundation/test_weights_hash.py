@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from fgl_flower.foundation import digests
+from fgl_flower.foundation import weights_hash as module
 from fgl_flower.foundation.captioner import captioner_revision
-from fgl_flower.foundation.digests import digest
 from fgl_flower.foundation.generator import inspect
+from fgl_flower.foundation.weights_hash import weights_hash
 
 
 def test_stores_of_the_first_version_stay_valid(tmp_path: Path) -> None:
@@ -43,13 +43,13 @@ def folder(tmp_path: Path) -> Path:
     ],
 )
 def test_every_file_that_may_decide_counts(name: str, folder: Path) -> None:
-    bare = digest((folder,))
+    bare = weights_hash((folder,))
     file = folder / name
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(b"trained")
-    trained = digest((folder,))
+    trained = weights_hash((folder,))
     file.write_bytes(b"retrain")  # in place: as many bytes
-    assert len({bare, trained, digest((folder,))}) == 3
+    assert len({bare, trained, weights_hash((folder,))}) == 3
 
 
 @pytest.mark.parametrize(
@@ -67,26 +67,26 @@ def test_every_file_that_may_decide_counts(name: str, folder: Path) -> None:
     ],
 )
 def test_what_decides_nothing_does_not_count(name: str, folder: Path) -> None:
-    bare = digest((folder,))
+    bare = weights_hash((folder,))
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(b"words")
-    assert digest((folder,)) == bare
+    assert weights_hash((folder,)) == bare
 
 
 def test_files_are_read_once_and_again_when_one_changes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[int] = []
-    hashed = digests._hash
-    monkeypatch.setattr(digests, "_hash", lambda found: reads.append(len(found)) or hashed(found))
-    monkeypatch.setattr(digests, "_SETTLED_SECONDS", 0.0)
-    first = digest((folder,))
-    assert [digest((folder,)) for _ in range(3)] == [first] * 3
+    hashed = module._hash
+    monkeypatch.setattr(module, "_hash", lambda found: reads.append(len(found)) or hashed(found))
+    monkeypatch.setattr(module, "_SETTLED_SECONDS", 0.0)
+    first = weights_hash((folder,))
+    assert [weights_hash((folder,)) for _ in range(3)] == [first] * 3
     assert reads == [2]
     weights = folder / "unet" / "weights"
     weights.write_bytes(b"WEIGHTS")
     os.utime(weights, ns=(1, 1))  # a tool that sets the time back does not hide it
-    assert digest((folder,)) != first
+    assert weights_hash((folder,)) != first
     assert reads == [2, 2]
-    monkeypatch.setattr(digests, "_SETTLED_SECONDS", 60.0)  # changed just now: a further change might look the same
+    monkeypatch.setattr(module, "_SETTLED_SECONDS", 60.0)  # changed just now: a further change might look the same
     weights.write_bytes(b"weights")
-    assert digest((folder,)) == digest((folder,)) == first
+    assert weights_hash((folder,)) == weights_hash((folder,)) == first
     assert reads == [2, 2, 2, 2]

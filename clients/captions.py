@@ -21,7 +21,7 @@ def captions(client: Client, dataset: datasets.Dataset) -> Sequence[str]:
     """Return a scrubbed caption for each image of `dataset`, the client's own that a level has chosen."""
     config = client.config
     model = (config.captioner, config.captioner_revision)
-    key = (client.source, client.division, client.partition, dataset._fingerprint, *model)  # a level may choose anew
+    key = (client.source, client.division, client.partition_id, dataset._fingerprint, *model)  # a level may choose anew
     if key not in _CAPTIONS:
         if len(_CAPTIONS) >= _REMEMBERED:
             _CAPTIONS.clear()

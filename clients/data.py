@@ -26,12 +26,12 @@ class Client:
 
     Attributes
     ----------
-    partition : int
+    partition_id : int
         0 to clients - 1.
     config : RunConfig
     """
 
-    partition: int
+    partition_id: int
     config: RunConfig
 
     @classmethod
@@ -57,17 +57,17 @@ class Client:
     @property
     def dataset(self) -> datasets.Dataset:
         """The client's images that can be read, not decoded; may be empty."""
-        return self._shares.dataset(self.partition)
+        return self._shares.dataset(self.partition_id)
 
     @property
     def images(self) -> "Images":
         """The client's images that can be read, decoded; may be empty."""
-        return self._shares.images(self.partition)
+        return self._shares.images(self.partition_id)
 
     @property
     def skipped(self) -> tuple[str, ...]:
         """The client's images that cannot be read: a sentence each, for its own log; they number `len(skipped)`."""
-        return self._shares.skipped(self.partition)
+        return self._shares.skipped(self.partition_id)
 
     @property
     def _shares(self) -> "_Shares":

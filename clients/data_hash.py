@@ -12,12 +12,12 @@ from clients.holdings import holdings
 
 
 def data_hash(client: Client) -> bytes:
-    """Return 16 bytes of the client's classes, styles and image files, whatever order these come in."""
+    """Return 16 bytes of the client's classes, domains and image files, whatever order these come in."""
     held = holdings(client)
     rows = []
     if len(held):
         raw = held.dataset.cast_column("image", datasets.Image(decode=False))
-        for label, domain, record in zip(held.labels, held.styles, raw["image"], strict=True):
+        for label, domain, record in zip(held.labels, held.image_domains, raw["image"], strict=True):
             row = hashlib.blake2b(json.dumps([label, domain]).encode(), digest_size=16)
             row.update(_content(record))
             rows.append(row.digest())

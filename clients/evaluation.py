@@ -23,7 +23,7 @@ def evaluate(client: Client, content: RecordDict) -> RecordDict:
     metrics = MetricRecord(
         {
             "num-examples": len(images),
-            "partition-id": client.partition,
+            "partition-id": client.partition_id,
             "loss": result.loss,
             "accuracy": result.accuracy,
         }

@@ -6,13 +6,13 @@ from fgl_flower.levels.holdings import Holdings
 
 
 def holdings(client: Client) -> Holdings:
-    """Return the client's readable images with classes, styles and, on demand, captions."""
+    """Return the client's readable images with classes, domains and, on demand, captions."""
     source = client.source
     return Holdings(
         client.dataset,
         source.classes,
         source.domains,
         client.config,
-        client.partition,
+        client.partition_id,
         lambda dataset: captions(client, dataset),
     )

@@ -30,7 +30,7 @@ def query_prompts(client: Client, content: RecordDict, state: RecordDict) -> Pro
     request, now = content.config_records["config"], data_hash(client)
     last = state.config_records.get(LAST_SENT)
     if last is not None and last["digest"] == now and last["server-round"] == request.get(HELD_KEY):
-        return Unchanged(client.partition)
+        return Unchanged(client.partition_id)
     payload = prompt_payload(client)
     state[LAST_SENT] = ConfigRecord({"digest": now, "server-round": request["server-round"]})
     return payload
@@ -43,13 +43,13 @@ def prompt_payload(client: Client) -> PromptPayload:
     """
     level = level_of(client.config.prompt_level)
     if not level.asks_clients:
-        return PromptPayload(client.partition)
+        return PromptPayload(client.partition_id)
     held = holdings(client)
     if not len(held):
-        return PromptPayload(client.partition, skipped=len(client.skipped))
+        return PromptPayload(client.partition_id, skipped=len(client.skipped))
     description = level.describe(held)
     return PromptPayload(
-        client.partition,
+        client.partition_id,
         description.prompts,
         dict(Counter(held.labels)) if description.prompts else {},
         kind=level.kind,

@@ -19,8 +19,8 @@ def train(client: Client, content: RecordDict, state: RecordDict) -> RecordDict:
 
     ``skipped`` is among the metrics where images cannot be read: their number.
 
-    The result depends on nothing but the received arrays, the run's seed, the partition and the server round (and, for
-    MOON, on the client's previous model, kept in `state`). Without images the arrays go back as they came.
+    The result depends on nothing but the received arrays, the run's seed, the partition id and the server round (and,
+    for MOON, on the client's previous model, kept in `state`). Without images the arrays go back as they came.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def train(client: Client, content: RecordDict, state: RecordDict) -> RecordDict:
             lr=config.local_lr,
             momentum=config.momentum,
             weight_decay=config.local_weight_decay,
-            seed=round_seed(config.seed, client.partition, int(settings["server-round"])),  # type: ignore[arg-type]
+            seed=round_seed(config.seed, client.partition_id, int(settings["server-round"])),  # type: ignore[arg-type]
             device=config.device,
             precision=config.precision,
             loss_terms=_loss_term(client, model, settings, state),
@@ -52,7 +52,7 @@ def train(client: Client, content: RecordDict, state: RecordDict) -> RecordDict:
         arrays = to_arrays(model)
         if "moon-mu" in settings:
             state[PREVIOUS] = arrays
-    metrics = MetricRecord({"num-examples": len(images), "partition-id": client.partition, "loss": loss})
+    metrics = MetricRecord({"num-examples": len(images), "partition-id": client.partition_id, "loss": loss})
     if images.skipped:
         metrics["skipped"] = len(images.skipped)
     return RecordDict({"arrays": arrays, "metrics": metrics})
@@ -72,9 +72,9 @@ def load(client: Client, arrays: ArrayRecord) -> Classifier:
     return model
 
 
-def round_seed(seed: int, partition: int, server_round: int) -> int:
+def round_seed(seed: int, partition_id: int, server_round: int) -> int:
     """Return the seed of a client's training in a round: 63 bits, unrelated for neighbouring clients and rounds."""
-    digest = hashlib.blake2b(f"{seed}/{partition}/{server_round}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{seed}/{partition_id}/{server_round}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
 
 

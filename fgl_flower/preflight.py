@@ -84,8 +84,8 @@ def _check_names(config: RunConfig, source: Source) -> None:
     both = (*source.classes, *source.domains)
     prompts: list[tuple[str, str]] = []
     for key, template in level_of(config.prompt_level).templates(config).items():
-        for name, style in product(source.classes, source.domains if "{style" in template else [""]):
-            prompt = template.format(**{"class": name, "style": style, "caption": ""})
+        for name, domain in product(source.classes, source.domains if "{style" in template else [""]):
+            prompt = template.format(**{"class": name, "style": domain, "caption": ""})
             prompts.append((prompt, name))
             if why := texts_fault([prompt], _limits(config, prompt), both):
                 raise DataError(f"{key} with the class {_short(name)} makes a prompt that is refused: {why}")

@@ -38,8 +38,8 @@ class InlineGrid(Grid):
 
     Attributes
     ----------
-    partitions : dict of int to int
-        The partition of each node.
+    partition_ids : dict of int to int
+        The partition id of each node.
 
     Notes
     -----
@@ -62,7 +62,7 @@ class InlineGrid(Grid):
         self._run_config = dict(run_config)
         self._num_clients = num_clients
         self._node_configs = node_configs or {}
-        self.partitions = {_node_id(partition): partition for partition in range(num_clients)}
+        self.partition_ids = {_node_id(partition_id): partition_id for partition_id in range(num_clients)}
         self._contexts: dict[int, Context] = {}
         self._run = Run.create_empty(run_id=TaskIdentity.run_id)
         self._replies: dict[str, Message] = {}
@@ -84,8 +84,8 @@ class InlineGrid(Grid):
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> Iterable[int]:
-        """Return the node ids, in the order of their partitions."""
-        return list(self.partitions)
+        """Return the node ids, in the order of their partition ids."""
+        return list(self.partition_ids)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Deliver messages at once and keep the replies for `pull_messages`; return the messages' ids."""
@@ -123,7 +123,7 @@ class InlineGrid(Grid):
         )
         for one in (message, copy):  # as Flower's own grid does: the property has no setter
             one.metadata.__dict__["_message_id"] = message_id
-        if node_id not in self.partitions:
+        if node_id not in self.partition_ids:
             return Message(Error(ErrorCode.NODE_UNAVAILABLE, f"there is no node {node_id}"), reply_to=copy)
         try:
             return self._app(copy, self._context(node_id))
@@ -133,14 +133,14 @@ class InlineGrid(Grid):
 
     def _context(self, node_id: int) -> Context:
         if node_id not in self._contexts:
-            partition = self.partitions[node_id]
+            partition_id = self.partition_ids[node_id]
             self._contexts[node_id] = Context(
                 run_id=self._run.run_id,
                 node_id=node_id,
                 node_config={
-                    "partition-id": partition,
+                    "partition-id": partition_id,
                     "num-partitions": self._num_clients,
-                    **self._node_configs.get(partition, {}),
+                    **self._node_configs.get(partition_id, {}),
                 },
                 state=RecordDict(),
                 run_config=dict(self._run_config),
@@ -148,9 +148,9 @@ class InlineGrid(Grid):
         return self._contexts[node_id]
 
 
-def _node_id(partition: int) -> int:
+def _node_id(partition_id: int) -> int:
     """Return a 63-bit id: as long as Flower's own on the wire, and never mistaken for a partition id."""
-    return int.from_bytes(hashlib.blake2b(str(partition).encode(), digest_size=8).digest()) >> 1
+    return int.from_bytes(hashlib.blake2b(str(partition_id).encode(), digest_size=8).digest()) >> 1
 
 
 def _ensure_identity() -> None:

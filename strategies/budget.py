@@ -131,7 +131,7 @@ def _capped(offers: Sequence[Offer], turns: Turns, budget: int, cap: int) -> np.
 
 
 def uniform(offers: Sequence[Offer], held: Mapping[str, int]) -> Turns:
-    """Return the turns of ``uniform``: evenly over the classes, within one over its styles, then over its prompts."""
+    """Return the turns of ``uniform``: evenly over the classes, within one over its domains, then over its prompts."""
     return _turns(offers, lambda members: 1.0, {})
 
 
@@ -146,7 +146,7 @@ def by_deficit(offers: Sequence[Offer], held: Mapping[str, int]) -> Turns:
 
 
 def _turns(offers: Sequence[Offer], weight: Callable[[Iterable[int]], float], taken: Mapping[str, int]) -> Turns:
-    """Return the turns of classes, within them of styles, within these of prompts.
+    """Return the turns of classes, within them of domains, within these of prompts.
 
     `weight` is that of some offers by position; `taken` the turns that a class has had beforehand.
     """
@@ -161,7 +161,7 @@ def _turns(offers: Sequence[Offer], weight: Callable[[Iterable[int]], float], ta
 
     groups, weights = [], []
     for label in sorted(classes):
-        styles = sorted(classes[label].items())
-        groups.append(Turns([prompts(m) for _, m in styles], [weight(m) for _, m in styles]))
+        domains = sorted(classes[label].items())
+        groups.append(Turns([prompts(m) for _, m in domains], [weight(m) for _, m in domains]))
         weights.append(weight(i for members in classes[label].values() for i in members))
     return Turns(groups, weights, [taken.get(label, 0) for label in sorted(classes)])

@@ -172,7 +172,7 @@ class FGL(Strategy):
                 arrays = self.fine_tune(arrays, self.images, number)
             return arrays, metrics
         changed = self._take(number, replies)
-        payloads = sorted((payload for _, payload in self.held.values()), key=lambda payload: payload.partition)
+        payloads = sorted((payload for _, payload in self.held.values()), key=lambda payload: payload.partition_id)
         metrics = MetricRecord({"prompts": sum(len(payload.prompts) for payload in payloads)})
         if server_round != PROMPT_ROUND and not changed:
             return None, metrics

@@ -37,7 +37,7 @@ class Admitted:
 
     Attributes
     ----------
-    partition : int or None
+    partition_id : int or None
         Which partition the client says it holds; None where the reply does not say.
     content : RecordDict
         What strategies may see: ``num-examples`` clipped, ``partition-id`` and ``skipped`` taken out (a mean of ids
@@ -50,7 +50,7 @@ class Admitted:
         What a reply to a prompt round holds, decoded.
     """
 
-    partition: int | None
+    partition_id: int | None
     content: RecordDict
     num_examples: int | None
     skipped: int | None = None
@@ -96,10 +96,10 @@ class Gate:
             payload = decode(reply.content, self.limits, self.classes, self.domains)
             if isinstance(payload, Rejection):
                 return payload
-            if payload.partition >= self.clients:
-                return Rejection(f"partition {payload.partition} is not one of {self.clients}")
+            if payload.partition_id >= self.clients:
+                return Rejection(f"partition {payload.partition_id} is not one of {self.clients}")
             skipped = payload.skipped if isinstance(payload, PromptPayload) else None
-            return Admitted(payload.partition, reply.content, None, skipped, payload)
+            return Admitted(payload.partition_id, reply.content, None, skipped, payload)
         if message_type == MODEL_MESSAGE:
             return Rejection("an acknowledgement must be empty") if reply.content else Admitted(None, reply.content, 0)
         category = message_type.split(".")[0]
@@ -115,7 +115,7 @@ class Gate:
         if reason := self._metrics_fault(category, metrics):
             return Rejection(reason)
         clean = dict(metrics)
-        partition, skipped = clean.pop(PARTITION), clean.pop(SKIPPED, None)
+        partition_id, skipped = clean.pop(PARTITION), clean.pop(SKIPPED, None)
         clean[NUM_EXAMPLES] = min(clean[NUM_EXAMPLES], self.max_examples)
         records: dict[str, Any] = {"metrics": MetricRecord(clean)}
         if category == "train":
@@ -123,7 +123,7 @@ class Gate:
             if reason := self._arrays_fault(arrays):
                 return Rejection(reason)
             records = {"arrays": arrays, **records}
-        return Admitted(partition, RecordDict(records), clean[NUM_EXAMPLES], skipped)
+        return Admitted(partition_id, RecordDict(records), clean[NUM_EXAMPLES], skipped)
 
     def _metrics_fault(self, category: str, metrics: MetricRecord) -> str:
         if set(metrics) - {SKIPPED} != _METRICS[category]:

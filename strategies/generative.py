@@ -105,10 +105,10 @@ class Drawing:
     def draw(self, payloads: Sequence[PromptPayload]) -> Images:
         """Draw what the clients described that are still trusted."""
         server = self.server
-        self.class_counts = {payload.partition: payload.class_counts for payload in payloads}
+        self.class_counts = {payload.partition_id: payload.class_counts for payload in payloads}
         self._count_downloads(payloads)
         # Drop payloads of clients that were quarantined since they sent them.
-        payloads = [payload for payload in payloads if str(payload.partition) not in server.grid.quarantined]
+        payloads = [payload for payload in payloads if str(payload.partition_id) not in server.grid.quarantined]
         with server.ledger.phase("synthesis"):
             images = self.synthesis.draw(payloads)
         report = self.synthesis.report
@@ -151,14 +151,14 @@ class Drawing:
         sizes = client_models(self.server.config)
         for payload in payloads:
             for model, size in sizes.items() if payload.prompts else ():
-                self.server.ledger.once(str(payload.partition), model, size)
+                self.server.ledger.once(str(payload.partition_id), model, size)
 
     def _keep_samples(self, payloads: Sequence[PromptPayload], images: Images) -> None:
         senders: dict[tuple[str, str], set[int]] = {}
         for payload in payloads:
             for prompt in payload.prompts:
                 for text in (prompt.text, own_name(prompt.text, payload)):
-                    senders.setdefault((text, prompt.label), set()).add(payload.partition)
+                    senders.setdefault((text, prompt.label), set()).add(payload.partition_id)
         plan = self.synthesis.plan
         assert plan is not None
         self.samples = []  # those of an earlier prompt round give way

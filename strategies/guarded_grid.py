@@ -43,14 +43,14 @@ class GuardedGrid(Grid):
     ----------
     quarantined : dict of str to str
         Refused clients and why.
-    partitions : dict of int to int
-        Which partition each node holds, as far as it has said.
+    partition_ids : dict of int to int
+        The partition id of each node, as far as it has said.
     metered : bool
         Whether messages count; off for those that the method itself would not send.
 
     Notes
     -----
-    Replies are handed on in the order of partitions, so that sums of floats do not depend on who was fastest. Replies
+    Replies come in the order of partition ids, so that sums of floats do not depend on who is fastest. Replies
     with no examples are kept back: they carry no weight, and a mean over nothing but them has no value.
     """
 
@@ -63,12 +63,12 @@ class GuardedGrid(Grid):
         self.log = log
         self.errors = errors
         self.quarantined: dict[str, str] = {}
-        self.partitions: dict[int, int] = {}
+        self.partition_ids: dict[int, int] = {}
         self.metered = True
-        self._holders: dict[int, int] = {}  # partition -> node
-        self._names: dict[int, int] = dict(getattr(inner, "partitions", {}))  # as the simulation itself says
+        self._holders: dict[int, int] = {}  # partition id -> node
+        self._names: dict[int, int] = dict(getattr(inner, "partition_ids", {}))  # as the simulation itself says
         self._failures = Failures()
-        self._skipped: dict[int, int] = {}  # by partition
+        self._skipped: dict[int, int] = {}  # by partition id
         self._came: set[int] = set()
         self._shut_out: set[int] = set()
         self._pending: dict[str, Message] = {}
@@ -83,7 +83,7 @@ class GuardedGrid(Grid):
     @property
     def skipped(self) -> dict[str, int]:
         """Unreadable images that clients left out, by "client N", as far as they told."""
-        return {f"client {partition}": count for partition, count in sorted(self._skipped.items()) if count}
+        return {f"client {partition_id}": count for partition_id, count in sorted(self._skipped.items()) if count}
 
     def set_run(self, run: Run) -> None:
         """Pass on."""
@@ -101,7 +101,7 @@ class GuardedGrid(Grid):
         return self.inner.create_message(content, message_type, dst_node_id, group_id, ttl)
 
     def get_node_ids(self) -> Iterable[int]:
-        """Return the nodes that are not quarantined, in the order of their partitions where these are known.
+        """Return the nodes that are not quarantined, in the order of their partition ids where these are known.
 
         Raises
         ------
@@ -113,7 +113,7 @@ class GuardedGrid(Grid):
         open_nodes = [node for node in nodes if node not in self._shut_out]
         if nodes and not open_nodes:
             raise RunError(f"every client is quarantined; the last reason: {list(self.quarantined.values())[-1]}")
-        return sorted(open_nodes, key=lambda node: (self.partitions.get(node, self.gate.clients), node))
+        return sorted(open_nodes, key=lambda node: (self.partition_ids.get(node, self.gate.clients), node))
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages to open nodes, remembering them for `pull_messages`."""
@@ -153,7 +153,7 @@ class GuardedGrid(Grid):
             if (node := message.metadata.dst_node_id) not in answered:
                 self._fail(node, "no reply in time", _server_round(message))
         admitted, reason = self._admit(sent, replies)
-        self._count_down(sent)  # after the replies, by which a node's partition, its name in the ledger, is known
+        self._count_down(sent)  # after the replies, by which a node's partition id, its name in the ledger, is known
         kind, number = sent[0].metadata.message_type, _server_round(sent[0])
         if kind.startswith("train") or (kind == "query.prompts" and number == 0):
             self._empty = self._empty + 1 if reason else 0
@@ -196,27 +196,27 @@ class GuardedGrid(Grid):
             self._count("up", node, size, server_round)
             text = reply.error.reason or f"error {reply.error.code}"
             if self.errors is not None:
-                partition, text = self.errors.take(text)
-                if partition is not None:
-                    self._names[node] = partition
+                partition_id, text = self.errors.take(text)
+                if partition_id is not None:
+                    self._names[node] = partition_id
             return self._fail(node, text, server_round)
         outcome = self.gate.check(message.metadata.message_type, reply)
-        if not isinstance(outcome, Rejection) and (partition := outcome.partition) is not None:
-            if self.partitions.get(node, partition) != partition:
-                outcome = Rejection(f"it held partition {self.partitions[node]}, now it claims {partition}")
-            elif self._holders.setdefault(partition, node) != node:
-                outcome = Rejection(f"it claims partition {partition}, which another client holds")
+        if not isinstance(outcome, Rejection) and (partition_id := outcome.partition_id) is not None:
+            if self.partition_ids.get(node, partition_id) != partition_id:
+                outcome = Rejection(f"it held partition {self.partition_ids[node]}, now it claims {partition_id}")
+            elif self._holders.setdefault(partition_id, node) != node:
+                outcome = Rejection(f"it claims partition {partition_id}, which another client holds")
             else:
-                self.partitions[node] = partition
+                self.partition_ids[node] = partition_id
                 if outcome.skipped is not None:
-                    self._skipped[partition] = outcome.skipped
+                    self._skipped[partition_id] = outcome.skipped
         self._count("up", node, size, server_round)
         if isinstance(outcome, Rejection):
             return self._quarantine(node, outcome.reason, server_round)
         if outcome.payload is not None:
             self._payloads[node] = outcome.payload
         reply.content = outcome.content
-        return None if outcome.num_examples == 0 else outcome.partition
+        return None if outcome.num_examples == 0 else outcome.partition_id
 
     def _count_down(self, sent: list[Message]) -> None:
         sizes: dict[int, int] = {}  # of contents: most messages of a round share one
@@ -246,8 +246,8 @@ class GuardedGrid(Grid):
         return f"failed: {reason}"
 
     def _name(self, node: int) -> str:
-        partition = self.partitions.get(node, self._names.get(node))
-        return f"node {node}" if partition is None else str(partition)
+        partition_id = self.partition_ids.get(node, self._names.get(node))
+        return f"node {node}" if partition_id is None else str(partition_id)
 
 
 def _server_round(message: Message) -> int:

@@ -44,7 +44,7 @@ def notes_on(config: RunConfig, plan: SynthesisPlan) -> list[str]:
 def limits_for(config: RunConfig) -> Limits:
     """Return the bounds of a client's payload: those of the run's level, counted with the generator's own tokenizer.
 
-    They may take what an honest client sends that holds every class and style and captions all that it may: many
+    They may take what an honest client sends that holds every class and domain and captions all that it may: many
     classes of a wide text encoder, or many captions, take more than the usual bounds.
 
     Raises
@@ -56,9 +56,9 @@ def limits_for(config: RunConfig) -> Limits:
     """
     limits = _limits(config.generator, config.generator_revision, level_of(config.prompt_level).kind)
     source = load_source(config)
-    classes, styles = len(source.classes), len(source.domains)
+    classes, domains = len(source.classes), len(source.domains)
     if limits.kind == "text" or limits.embedding is None:
-        prompts = max(config.max_captions, classes * (styles + 1))
+        prompts = max(config.max_captions, classes * (domains + 1))
         return replace(
             limits,
             prompts=max(limits.prompts, prompts),
@@ -68,11 +68,11 @@ def limits_for(config: RunConfig) -> Limits:
         )
     tokens, width = limits.embedding
     if limits.kind == "embeddings":
-        groups = classes * (styles + 1 if config.embedding_groups == "class-style" else 1)  # + 1: of unknown style
+        groups = classes * (domains + 1 if config.embedding_groups == "class-style" else 1)  # + 1: of unknown domain
         prompts = arrays = min(groups * config.embedding_clusters, config.max_captions)  # each is of an image at least
         each = tokens * width * FLOAT16.itemsize
     else:
-        prompts, arrays = classes * (styles + 1), classes if config.token_subject == "class" else styles
+        prompts, arrays = classes * (domains + 1), classes if config.token_subject == "class" else domains
         each = config.token_vectors * width * FLOAT16.itemsize + TOKEN_HEADER_LIMIT
     return replace(limits, array_bytes=max(limits.array_bytes, arrays * each), prompts=max(limits.prompts, prompts))
 

@@ -1,4 +1,4 @@
-"""Which images the report shows: a few of each class, in differing styles."""
+"""Which images the report shows: a few of each class, in differing domains."""
 
 import numpy as np
 

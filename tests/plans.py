@@ -10,7 +10,7 @@ from fgl_flower.synthesis.settings import SamplingSettings
 
 
 class Told(NamedTuple):
-    """A prompt with its class and style."""
+    """A prompt with its class and domain."""
 
     text: str
     label: str

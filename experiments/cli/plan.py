@@ -145,7 +145,7 @@ def _query_prompts(config: RunConfig) -> tuple[Any, dict[str, str], list[str]]:
     decoded = [decode(reply.content, limits, source.classes, source.domains) for reply in replies]
     payloads = [p for p in decoded if isinstance(p, PromptPayload)]
     left_out = [
-        f"client {p.partition} leaves out images that cannot be read: {p.skipped}" for p in payloads if p.skipped
+        f"client {p.partition_id} leaves out images that cannot be read: {p.skipped}" for p in payloads if p.skipped
     ]
     made = plan_for(config, source.classes, payloads)
     remarks = [*source.notes, *notes(config), *left_out, *notes_on(config, made)]

@@ -28,9 +28,9 @@ class Colour(Level):
 
     def describe(self, held: Holdings) -> Description:
         """Runs on the client. What the server makes of text prompts is inherited: merged, drawn, trained on."""
-        rows = zip(held.styles, held.images(), held.labels, strict=True)
+        rows = zip(held.image_domains, held.images(), held.labels, strict=True)
         texts = [f"a {style} of a {main_colour(image)} {label}" for style, image, label in rows]
-        return Description(counted(texts, held.labels, held.styles))
+        return Description(counted(texts, held.labels, held.image_domains))
 
 
 def main_colour(image: Image.Image) -> str:

@@ -32,6 +32,6 @@ class DataConfig(SourceConfig, Seeded):
     image_size: int = Field(32, ge=16, le=1024, description="Side of the learner's square input, in pixels.")
     clients: int = Field(5, ge=1, le=100_000, description="Number of clients.")
     partition: Annotated[str, PARTITION] = Field(
-        "dirichlet", description="How the private split is divided: iid, Dirichlet over labels, or one style a client."
+        "dirichlet", description="How the private split is divided: iid, Dirichlet over labels, or one domain a client."
     )
     beta: float = Field(0.5, gt=0, description="Dirichlet concentration: smaller is more skewed.")

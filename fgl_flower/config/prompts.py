@@ -18,14 +18,14 @@ class PromptConfig(Seeded):
     )
     prompt_level: Annotated[str, PROMPT_LEVEL] = Field(
         "class-style",
-        description="What a client sends: nothing, a prompt a class, one a class and style, a caption an image, mean "
+        description="What a client sends: nothing, a prompt a class, one a class and domain, a caption an image, mean "
         "embeddings of captions, or learned tokens.",
     )
     prompt_template: str = Field(
         "a {style} of a {class}",
         min_length=1,
         max_length=200,
-        description="Prompt of the class-style level; {class} and {style} are filled in.",
+        description="Prompt of the class-style level; {class} and {style} (the domain) are filled in.",
     )
     class_template: str = Field(
         "{class}",
@@ -47,7 +47,7 @@ class PromptConfig(Seeded):
     )
     max_captions: int = Field(1000, ge=1, description="Images that a client captions, or learns tokens from, at most.")
     embedding_groups: Literal["class", "class-style"] = Field(
-        "class-style", description="Embeddings level: captions are averaged by class, or by class and style."
+        "class-style", description="Embeddings level: captions are averaged by class, or by class and domain."
     )
     embedding_clusters: int = Field(
         1, ge=1, le=64, description="Embeddings level: embeddings of each group, the means of as many clusters."
@@ -56,7 +56,8 @@ class PromptConfig(Seeded):
         "class", description="Tokens level: what a learned token stands for."
     )
     token_names: str = Field(
-        "", description="Tokens level: classes or styles to learn, separated by commas; others go by words. Empty: all."
+        "",
+        description="Tokens level: classes or domains to learn, separated by commas; others go by words. Empty: all.",
     )
     token_vectors: int = Field(4, ge=1, le=16, description="Tokens level: vectors of a learned token.")
     token_steps: int = Field(300, ge=1, description="Tokens level: steps of a client's textual inversion.")

@@ -37,7 +37,7 @@ def load(place: str, configuration: str, default_domain: str) -> tuple[Splits, t
     configuration : str
         One of the data set's configurations; empty: its only one, or its default.
     default_domain : str
-        The style of every image where there is no style column.
+        The domain of every image where there is no domain column.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def load(place: str, configuration: str, default_domain: str) -> tuple[Splits, t
     label = _label_column(first, place)
     domain, caption = _named(first, ("domain", "style")), _named(first, ("caption", "text"))
     classes, labels = _numbered(splits, label, place)
-    domains, styles = _numbered(splits, domain, place) if domain else ((default_domain,), None)
+    domains, image_domains = _numbered(splits, domain, place) if domain else ((default_domain,), None)
     columns = features(classes, domains)
     unified: Splits = {}
     for name, dataset in splits.items():
@@ -59,7 +59,7 @@ def load(place: str, configuration: str, default_domain: str) -> tuple[Splits, t
         made = dataset.select_columns([image])
         made = made if image == "image" else made.rename_column(image, "image")
         made = made.add_column("label", labels[name])
-        made = made.add_column("domain", styles[name] if styles else [0] * count)
+        made = made.add_column("domain", image_domains[name] if image_domains else [0] * count)
         captions = [str(c or "") for c in dataset[caption]] if caption else [""] * count
         made = _cast(made.add_column("caption", captions), columns, place)
         known = np.flatnonzero(labels[name] != _MISSING)

@@ -110,21 +110,21 @@ def dirichlet(images: datasets.Dataset, config: DataConfig) -> list[np.ndarray]:
 
 
 def domain(images: datasets.Dataset, config: DataConfig) -> list[np.ndarray]:
-    """Return one style a client; with more clients than styles, those of a style share its images evenly. See `iid`.
+    """Return one domain a client; with more clients than domains, those of a domain share its images evenly. See `iid`.
 
     Raises
     ------
     DataError
-        If there are fewer clients than styles.
+        If there are fewer clients than domains.
     """
     by_domain = NaturalIdPartitioner("domain")
     by_domain.dataset = images
     domains = by_domain.num_partitions
     if config.clients < domains:
-        raise DataError(f"partition = 'domain' gives each client one style: set clients to at least {domains}")
+        raise DataError(f"partition = 'domain' gives each client one domain: set clients to at least {domains}")
     shares: list[np.ndarray] = [np.empty(0, dtype=np.int64)] * config.clients
     for number in range(domains):
-        members = range(number, config.clients, domains)  # client c holds style c modulo the number of styles
+        members = range(number, config.clients, domains)  # client c holds domain c modulo the number of domains
         held = _shares(IidPartitioner(len(members)), by_domain.load_partition(number))
         for client, share in zip(members, held, strict=True):
             shares[client] = share

@@ -1,7 +1,7 @@
 """Where images come from: the built-in world, hub data sets, image folders, DomainNet lists and ImageNet subsets.
 
 Every source has the same shape: three `datasets.Dataset`s with the columns image, label, domain and caption. A source
-without styles has the one domain "photo". Where no validation split is given it is taken from the training images,
+without domains has the one domain "photo". Where no validation split is given it is taken from the training images,
 never from the test images; where no test split is given, the validation split is the test split (as on ImageNet).
 """
 
@@ -40,7 +40,7 @@ class Source:
         Columns image (PIL on access), label and domain (ClassLabel) and caption (str, "" where there is none). The
         private split is what clients divide; validation and test belong to nobody.
     classes, domains : tuple of str
-        Names of the labels and styles, in order.
+        Names of the labels and domains, in order.
     notes : tuple of str
         What a user should know of the data, a sentence each: files and rows that are left out, classes without images.
     """

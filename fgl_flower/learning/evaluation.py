@@ -1,4 +1,4 @@
-"""How well a classifier does: in total, by class and by style."""
+"""How well a classifier does: in total, by class and by domain."""
 
 from dataclasses import dataclass, field
 
@@ -25,11 +25,11 @@ class Evaluation:
     loss : float
         Mean cross entropy in nats (0 without images).
     by_class, by_domain : list of float or None
-        Accuracy on each class or style; None where there is no image of it.
+        Accuracy on each class or domain; None where there is no image of it.
     confusion : numpy.ndarray
         (C, C) int64: rows are true classes, columns predicted ones.
     right, total : numpy.ndarray
-        (C, D) int64: images of each class and style that are right, and all of them; those of unknown style left out.
+        (C, D) int64: images of each class and domain that are right, and all of them; those of unknown domain left out.
     count : int
         Number of images.
     """
@@ -107,7 +107,7 @@ def _shares(right: torch.Tensor, group: torch.Tensor, groups: int) -> list[float
 
 
 def _table(images: Images, chosen: torch.Tensor, classes: int, domains: int) -> np.ndarray:
-    """Return how many of the chosen images belong to each class and style, (C, D) int64."""
+    """Return how many of the chosen images belong to each class and domain, (C, D) int64."""
     chosen = chosen & (images.domains >= 0)
     place = images.labels[chosen] * domains + images.domains[chosen]
     return torch.bincount(place, minlength=classes * domains).reshape(classes, domains).numpy()

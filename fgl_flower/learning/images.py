@@ -32,7 +32,7 @@ class Images:
     labels : torch.Tensor
         (N,) int64, class of each image.
     domains : torch.Tensor
-        (N,) int64, style of each image; -1 where it is unknown.
+        (N,) int64, domain of each image; -1 where it is unknown.
     skipped : tuple of str
         Images of the data set that could not be read and are left out: a sentence each that names the file.
     """

@@ -1,4 +1,4 @@
-"""Prompts made of names: one for each class that a client holds, or one for each class and style together."""
+"""Prompts made of names: one for each class that a client holds, or one for each class and domain together."""
 
 from fgl_flower.config import RunConfig
 from fgl_flower.levels.holdings import Holdings, counted
@@ -20,13 +20,16 @@ class Class(Level):
 
 
 class ClassStyle(Level):
-    """One prompt for each class and style held together; images of unknown style get the class prompt."""
+    """One prompt for each class and domain held together; images of unknown domain get the class prompt."""
 
     def describe(self, held: Holdings) -> Description:
-        """Name classes and styles."""
-        texts = [class_prompt(held.config, label, style) for label, style in zip(held.labels, held.styles, strict=True)]
-        return Description(counted(texts, held.labels, held.styles))
+        """Name classes and domains."""
+        texts = [
+            class_prompt(held.config, label, domain)
+            for label, domain in zip(held.labels, held.image_domains, strict=True)
+        ]
+        return Description(counted(texts, held.labels, held.image_domains))
 
     def templates(self, config: RunConfig) -> dict[str, str]:
-        """Return the templates of a class and of a class in a style."""
+        """Return the templates of a class and of a class in a domain."""
         return {"class-template": config.class_template, "prompt-template": config.prompt_template}

@@ -23,7 +23,7 @@ from fgl_flower.wire.vectors import Vectors
 
 
 class Embeddings(Level):
-    """Means of the captions' text embeddings, by class, or by class and style, in one or more clusters."""
+    """Means of the captions' text embeddings, by class, or by class and domain, in one or more clusters."""
 
     kind = "embeddings"
     client_models = frozenset({"captioner", "text-encoder"})
@@ -31,21 +31,21 @@ class Embeddings(Level):
     def describe(self, held: Holdings) -> Description:
         """Return (tokens, width) embeddings by the texts of the prompts that name them."""
         config, chosen = held.config, held.chosen()
-        styles = chosen.styles if config.embedding_groups == "class-style" else [""] * len(chosen)
+        domains = chosen.image_domains if config.embedding_groups == "class-style" else [""] * len(chosen)
         groups: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-        for label, style, text in zip(chosen.labels, styles, caption_prompts(chosen), strict=True):
-            groups[label, style][text] += 1
+        for label, domain, text in zip(chosen.labels, domains, caption_prompts(chosen), strict=True):
+            groups[label, domain][text] += 1
         encoder = _encoder(config.generator, config.generator_revision)
         prompts, arrays = [], {}
-        for (label, style), counts in sorted(groups.items()):
+        for (label, domain), counts in sorted(groups.items()):
             weights = np.array(list(counts.values()), dtype=np.float64)
             encoded = encoder.encode(list(counts)).numpy()  # (texts, tokens, width)
             cluster = _clusters(encoded, weights, config.embedding_clusters, config.seed)
             for number in np.unique(cluster):
                 members = cluster == number
-                name = f"mean of {', '.join(part for part in (label, style) if part)}, {number + 1}"
+                name = f"mean of {', '.join(part for part in (label, domain) if part)}, {number + 1}"
                 arrays[name] = Vectors.of(np.average(encoded[members], axis=0, weights=weights[members]))
-                prompts.append(Prompt(name, label, style, int(weights[members].sum())))
+                prompts.append(Prompt(name, label, domain, int(weights[members].sum())))
         return Description(tuple(sorted(prompts)), arrays)
 
     def templates(self, config: RunConfig) -> dict[str, str]:
@@ -60,7 +60,7 @@ class Embeddings(Level):
                 name = own_name(p.text, payload)
                 embeddings[name] = payload.arrays[p.text].array
                 count = min(p.count, config.max_client_examples)
-                offers.append(Offer(Prompt(name, p.label, p.domain, count), (payload.partition,)))
+                offers.append(Offer(Prompt(name, p.label, p.domain, count), (payload.partition_id,)))
         return Offered(offers, embeddings)
 
 

@@ -1,4 +1,4 @@
-"""What a prompt level may see of a client: its images with their classes and styles, and captions on demand."""
+"""What a prompt level may see of a client: its images with their classes and domains, and captions on demand."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,7 @@ class Holdings:
     classes, domains : sequence of str
         The federation's names.
     config : RunConfig
-    partition : int
+    partition_id : int
         The client's number, 0 to clients - 1.
     captioner : callable, optional
         Captions the images of a data set; only levels that need a captioner call it.
@@ -38,14 +38,14 @@ class Holdings:
         classes: Sequence[str],
         domains: Sequence[str],
         config: RunConfig,
-        partition: int = 0,
+        partition_id: int = 0,
         captioner: Captioner | None = None,
     ) -> None:
         self.dataset = dataset
         self.classes = classes
         self.domains = domains
         self.config = config
-        self.partition = partition
+        self.partition_id = partition_id
         self._captioner = captioner
 
     def __len__(self) -> int:
@@ -57,8 +57,8 @@ class Holdings:
         return [self.classes[i] for i in self.dataset["label"]]
 
     @cached_property
-    def styles(self) -> list[str]:
-        """Style of each image; empty where it is unknown."""
+    def image_domains(self) -> list[str]:
+        """Domain of each image; empty where it is unknown."""
         return [self.domains[i] if i >= 0 else "" for i in self.dataset["domain"]]
 
     def images(self) -> Iterator[Image.Image]:
@@ -75,11 +75,11 @@ class Holdings:
     def select(self, positions: Sequence[int]) -> "Holdings":
         """Return the images at these positions."""
         return Holdings(
-            self.dataset.select(positions), self.classes, self.domains, self.config, self.partition, self._captioner
+            self.dataset.select(positions), self.classes, self.domains, self.config, self.partition_id, self._captioner
         )
 
     def chosen(self) -> "Holdings":
-        """Return all images, or `max-captions` of them, evenly of every class and style."""
+        """Return all images, or `max-captions` of them, evenly of every class and domain."""
         most = self.config.max_captions
         if len(self) <= most:
             return self
@@ -94,7 +94,7 @@ class Holdings:
         return self.select(np.sort(order[np.argsort(turns, kind="stable")[:most]]).tolist())
 
 
-def counted(texts: Sequence[str], labels: Sequence[str], styles: Sequence[str]) -> tuple[Prompt, ...]:
+def counted(texts: Sequence[str], labels: Sequence[str], domains: Sequence[str]) -> tuple[Prompt, ...]:
     """Return the different prompts with the number of images behind each, sorted."""
-    rows = Counter(zip(texts, labels, styles, strict=True))
+    rows = Counter(zip(texts, labels, domains, strict=True))
     return tuple(sorted(Prompt(*row, count=n) for row, n in rows.items()))

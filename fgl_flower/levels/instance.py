@@ -8,8 +8,8 @@ from fgl_flower.levels.templates import caption_prompt
 
 def caption_prompts(held: Holdings) -> list[str]:
     """Return the prompt of each image from its scrubbed caption."""
-    rows = zip(held.labels, held.styles, held.captions(), strict=True)
-    return [caption_prompt(held.config, label, style, caption) for label, style, caption in rows]
+    rows = zip(held.labels, held.image_domains, held.captions(), strict=True)
+    return [caption_prompt(held.config, label, domain, caption) for label, domain, caption in rows]
 
 
 class Instance(Level):
@@ -20,7 +20,7 @@ class Instance(Level):
     def describe(self, held: Holdings) -> Description:
         """Caption the images, at most `max-captions` of them."""
         chosen = held.chosen()
-        return Description(counted(caption_prompts(chosen), chosen.labels, chosen.styles))
+        return Description(counted(caption_prompts(chosen), chosen.labels, chosen.image_domains))
 
     def templates(self, config: RunConfig) -> dict[str, str]:
         """Return the template of a caption."""

@@ -84,7 +84,7 @@ class Level:
         return {}
 
     def check(self, config: RunConfig, classes: Sequence[str], domains: Sequence[str]) -> None:
-        """Raise `ConfigError` if this level cannot work with a configuration and a federation's classes and styles."""
+        """Raise `ConfigError` if this level cannot work with a configuration and a federation's classes and domains."""
 
 
 def level_of(name: str) -> Level:

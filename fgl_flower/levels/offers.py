@@ -27,7 +27,7 @@ class Offer:
 def merge(payloads: Iterable[PromptPayload], clip: int) -> tuple[Offer, ...]:
     """Return the prompts of all clients, those that say the same merged into their most frequent wording.
 
-    Two prompts say the same if they name one class and style and differ in nothing but case, accents, digits,
+    Two prompts say the same if they name one class and domain and differ in nothing but case, accents, digits,
     punctuation and spaces: a flood of such prompts is one prompt.
 
     Parameters
@@ -46,7 +46,7 @@ def merge(payloads: Iterable[PromptPayload], clip: int) -> tuple[Offer, ...]:
             key = (p.label, p.domain, near_key(p.text))
             own[key] += p.count
             wordings[key][p.text] += min(p.count, clip)
-            senders[key].add(payload.partition)
+            senders[key].add(payload.partition_id)
         counts.update({key: min(count, clip) for key, count in own.items()})
     offers = []
     for key, count in counts.items():
@@ -57,4 +57,4 @@ def merge(payloads: Iterable[PromptPayload], clip: int) -> tuple[Offer, ...]:
 
 def own_name(text: str, payload: PromptPayload) -> str:
     """Return the name under which a plan keeps one client's embedding of a prompt: no two clients' are the same."""
-    return f"{text} (client {payload.partition})"
+    return f"{text} (client {payload.partition_id})"

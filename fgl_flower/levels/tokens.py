@@ -1,4 +1,4 @@
-"""Learned tokens: what a client teaches the frozen generator about its images, in a few vectors a class or style."""
+"""Learned tokens: what a client teaches the frozen generator about its images, in a few vectors a class or domain."""
 
 import difflib
 from collections.abc import Sequence
@@ -36,8 +36,8 @@ class Tokens(Level):
         config = held.config
         listed = set(token_names(config))
         subjects = [name if name and (not listed or name in listed) else "" for name in _subjects(held)]
-        rows = zip(held.labels, held.styles, subjects, strict=True)
-        prompts = counted([_text(config, *row) for row in rows], held.labels, held.styles)
+        rows = zip(held.labels, held.image_domains, subjects, strict=True)
+        prompts = counted([_text(config, *row) for row in rows], held.labels, held.image_domains)
         if not any(subjects):
             return Description(prompts)
 
@@ -48,11 +48,11 @@ class Tokens(Level):
         learned = invert(
             generator,
             encode_images(generator, decode(chosen.dataset, generator.card.size).pixels),
-            [_text(config, *row) for row in zip(chosen.labels, chosen.styles, subjects, strict=True)],
+            [_text(config, *row) for row in zip(chosen.labels, chosen.image_domains, subjects, strict=True)],
             {token_of(n): _start(encoder, n, config.token_vectors, config.seed) for n in sorted(set(subjects))},
             steps=config.token_steps,
             lr=config.token_lr,
-            seed=config.seed * 1_000_003 + held.partition,
+            seed=config.seed * 1_000_003 + held.partition_id,
         )
         return Description(prompts, {token: Vectors.of(array) for token, array in learned.items()})
 
@@ -70,11 +70,11 @@ class Tokens(Level):
             for p, encoded in zip(prompts, encoder.encode([p.text for p in prompts], tokens), strict=True):
                 name = own_name(p.text, payload)
                 embeddings[name] = encoded.numpy()
-                offers.append(Offer(Prompt(name, p.label, p.domain, p.count), (payload.partition,)))
+                offers.append(Offer(Prompt(name, p.label, p.domain, p.count), (payload.partition_id,)))
         return Offered(offers, embeddings)
 
     def templates(self, config: RunConfig) -> dict[str, str]:
-        """Return the templates of a class and of a class in a style."""
+        """Return the templates of a class and of a class in a domain."""
         return {"class-template": config.class_template, "prompt-template": config.prompt_template}
 
     def check(self, config: RunConfig, classes: Sequence[str], domains: Sequence[str]) -> None:
@@ -94,21 +94,21 @@ class Tokens(Level):
 
 
 def token_names(config: RunConfig) -> list[str]:
-    """Return the classes or styles that `token-names` lists; empty: all are to be learned."""
+    """Return the classes or domains that `token-names` lists; empty: all are to be learned."""
     return [name.strip() for name in config.token_names.split(",") if name.strip()]
 
 
 def _subjects(held: Holdings) -> list[str]:
-    return held.labels if held.config.token_subject == "class" else held.styles
+    return held.labels if held.config.token_subject == "class" else held.image_domains
 
 
-def _text(config: RunConfig, label: str, style: str, subject: str) -> str:
-    """Return an image's prompt, with the token of the class or style `subject` in place of its name ("": none)."""
+def _text(config: RunConfig, label: str, domain: str, subject: str) -> str:
+    """Return an image's prompt, with the token of the class or domain `subject` in place of its name ("": none)."""
     if subject and config.token_subject == "class":
         label = token_of(subject)
     elif subject:
-        style = token_of(subject)
-    return class_prompt(config, label, style)
+        domain = token_of(subject)
+    return class_prompt(config, label, domain)
 
 
 def _holds(prompt: Prompt, payload: PromptPayload) -> bool:

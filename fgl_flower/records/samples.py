@@ -21,7 +21,7 @@ class Sample:
         (H, W, 3) uint8.
     kind : "synthetic" or "validation"
     label, domain : str
-        Names of class and style; the domain may be empty.
+        Names of class and domain; the domain may be empty.
     prompt : str
         What the image was drawn from (synthetic), or its true caption or nothing (validation).
     client : str

@@ -98,7 +98,7 @@ def confusion(runs: Sequence[Run]) -> dict[str, Any] | None:
 
 
 def breakdown(runs: Sequence[Run]) -> dict[str, Any] | None:
-    """Return the accuracy by class (rows) and style (columns) of `runs` together; None where there are no styles."""
+    """Return the accuracy by class (rows) and domain (columns) of `runs` together; None where there are no domains."""
     tables = [run.breakdown for run in runs if run.breakdown]
     if not tables or len(tables[0]["classes"]) > CLASSES_SHOWN:
         return None

@@ -85,7 +85,7 @@ from the validation split; private images are never shown.</p>
 <p class="note">Rows: true class; columns: predicted class; percent of the row, on the test split.</p>
 <div class="two">{% for matrix in confusions %}<div class="card"><h3>{{ matrix.name }}</h3>
 {{ heat(matrix.classes, matrix.rows) }}
-{% if matrix.parts %}<h4>Accuracy by class and style</h4>{{ heat(matrix.parts.domains, matrix.parts.rows) }}{% endif %}
+{% if matrix.parts %}<h4>Accuracy by class and domain</h4>{{ heat(matrix.parts.domains, matrix.parts.rows) }}{% endif %}
 </div>{% endfor %}</div>{% endif %}
 
 <h2>Ledger</h2>

@@ -57,16 +57,16 @@ def decode_plan(
         raise StoreError(f"the plan has labels that the classifier does not know: {', '.join(sorted(unknown))}")
     pixels = _block(store, (len(plan), size, size, 3))
     places: dict[str, list[int]] = defaultdict(list)
-    labels, styles = np.empty(len(plan), dtype=np.int64), np.empty(len(plan), dtype=np.int64)
+    labels, image_domains = np.empty(len(plan), dtype=np.int64), np.empty(len(plan), dtype=np.int64)
     for position, image in enumerate(plan.images):
         places[image.key].append(position)
-        labels[position], styles[position] = label_index[image.label], domain_index.get(image.domain, -1)
+        labels[position], image_domains[position] = label_index[image.label], domain_index.get(image.domain, -1)
     for kept in store.read(places):
         pixels[places[kept.key]] = _scaled(kept.png, size)
     return Images(
         pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2),  # (N, 3, S, S), channels last in memory
         labels=torch.from_numpy(labels),
-        domains=torch.from_numpy(styles),
+        domains=torch.from_numpy(image_domains),
     )
 
 

@@ -30,7 +30,7 @@ class PlannedImage:
     prompt : str
         Text, or the name of an embedding of the plan.
     label, domain : str
-        What the image shows, by the name of class and style; the domain may be empty.
+        What the image shows, by the name of class and domain; the domain may be empty.
     seed : int
         Seed of its noise, 0 to 2**63 - 1.
     key : str
@@ -56,7 +56,7 @@ class PlannedPrompt:
     text : str
         Text, or the name of an embedding of the plan.
     label, domain : str
-        Names of class and style; the domain may be empty.
+        Names of class and domain; the domain may be empty.
     count : int
         Images, at least 1.
     first : int
@@ -186,7 +186,7 @@ def plan_of(
     Parameters
     ----------
     counts : iterable of (str, str, str, int)
-        Prompt or name of an embedding, class, style, images; in the order of the plan, each prompt, class and style
+        Prompt or name of an embedding, class, domain, images; in the order of the plan, each prompt, class and domain
         once. No image is planned twice, even if one text stands under two classes.
     settings : SamplingSettings
     run_seed : int

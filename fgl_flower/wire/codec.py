@@ -78,14 +78,14 @@ def encode(payload: PromptPayload | Unchanged) -> RecordDict:
     Prompts travel in sorted order, so a payload survives the round trip exactly when its prompts are sorted.
     """
     if isinstance(payload, Unchanged):
-        return _packed({"schema_version": SCHEMA_VERSION, "kind": "unchanged", "partition": payload.partition})
+        return _packed({"schema_version": SCHEMA_VERSION, "kind": "unchanged", "partition": payload.partition_id})
     prompts = sorted(payload.prompts)
     classes = sorted(set(payload.class_counts) | {p.label for p in prompts})
     domains = sorted({p.domain for p in prompts})
     columns = {
         "schema_version": payload.schema,
         "kind": payload.kind,
-        "partition": payload.partition,
+        "partition": payload.partition_id,
         "classes": classes,
         "class_counts": [payload.class_counts.get(name, 0) for name in classes],
         "domain_names": domains,
@@ -231,7 +231,7 @@ def _fault(columns: _Columns, limits: Limits, classes: frozenset[str], domains: 
 
 
 def texts_fault(texts: Iterable[str], limits: Limits, names: Collection[str]) -> str:
-    """Return the first thing that is wrong with prompts of a federation with these class and style names, or ""."""
+    """Return the first thing that is wrong with prompts of a federation with these class and domain names, or ""."""
     scripts = scripts_of(names)
     odd = odd_names(names, scripts)
     tokens = 0
@@ -268,7 +268,7 @@ def _arrays(record: Any, columns: _Columns, limits: Limits, names: Collection[st
             return learned
         token, vectors = learned
         if token not in names or token in result:
-            return f"a learned token must stand for one class or style: {_quote(token)}"
+            return f"a learned token must stand for one class or domain: {_quote(token)}"
         if limits.embedding and vectors.width != width:
             return f"a learned token has width {vectors.width}, not {width}"
         result[token] = vectors

@@ -37,7 +37,7 @@ class PromptPayload:
 
     Attributes
     ----------
-    partition : int
+    partition_id : int
         The client's partition, 0 to clients - 1.
     prompts : tuple of Prompt
         Empty at the ``names`` level and for a client without images.
@@ -53,7 +53,7 @@ class PromptPayload:
         Unreadable images that the client left out.
     """
 
-    partition: int
+    partition_id: int
     prompts: tuple[Prompt, ...] = ()
     class_counts: dict[str, int] = field(default_factory=dict)
     schema: int = SCHEMA_VERSION
@@ -68,11 +68,11 @@ class Unchanged:
 
     Attributes
     ----------
-    partition : int
+    partition_id : int
         The client's partition, 0 to clients - 1.
     """
 
-    partition: int
+    partition_id: int
 
 
 @dataclass(frozen=True)
@@ -83,5 +83,5 @@ class Rejection:
 
 
 def token_of(name: str) -> str:
-    """Return the learned token that stands for a class or style."""
+    """Return the learned token that stands for a class or domain."""
     return f"<{name.replace(' ', '-')}>"

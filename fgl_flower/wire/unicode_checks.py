@@ -30,7 +30,7 @@ def scripts_of(names: Iterable[str]) -> frozenset[str]:
 
 
 def name_fault(name: str) -> str:
-    """Return why a class or style cannot bear this name, or ""."""
+    """Return why a class or domain cannot bear this name, or ""."""
     if not name.strip():
         return "it is empty"
     for character in name:

@@ -79,7 +79,7 @@ def test_prompts_count_what_the_client_holds() -> None:
             (source.classes[label], source.domains[domain]): n for (label, domain), n in truth.items()
         }
         assert sum(payload.class_counts.values()) == len(share)
-        assert payload.partition == number
+        assert payload.partition_id == number
         assert all(p.text == f"a {p.domain} of a {p.label}" for p in payload.prompts)
 
 

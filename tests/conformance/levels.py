@@ -77,7 +77,7 @@ class LevelSuite:
         said = self.build().describe(held).prompts
         assert list(said) == sorted(said)
         assert {prompt.label for prompt in said} <= set(held.labels)
-        assert {prompt.domain for prompt in said} <= {*held.styles, ""}
+        assert {prompt.domain for prompt in said} <= {*held.image_domains, ""}
         assert all(prompt.count >= 1 for prompt in said)
         for label in set(held.labels):
             assert sum(prompt.count for prompt in said if prompt.label == label) <= held.labels.count(label)

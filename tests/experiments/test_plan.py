@@ -80,7 +80,7 @@ def test_preview_shows_what_a_client_would_send(
         (("plan", "FILE", "--set", "method=fedavg", "--set", "rounds=1"), "has no prompt round"),
     ],
 )
-def test_bad_input_is_errors_as_sentences(
+def test_bad_input_is_told_in_a_sentence(
     file: Path,
     arguments: tuple[str, ...],
     sentence: str,

@@ -133,7 +133,7 @@ def test_tuning_runs_are_short_have_a_seed_of_their_own_and_cover_the_grid(file:
         ('file = "fedavg.toml"', "file = 3", "axes.method"),
     ],
 )
-def test_a_bad_file_is_errors_as_sentences(file: Path, old: str, new: str, told: str) -> None:
+def test_a_bad_file_is_told_in_a_sentence(file: Path, old: str, new: str, told: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Table.load(changed(file, old, new))
     assert told in str(caught.value)

@@ -40,7 +40,7 @@ def test_any_image_to_text_model_speaks(save: Any, tmp_path: Path) -> None:
     assert not any("<image>" in caption or INSTRUCTION in caption for caption in captions)  # only what was added
 
 
-def test_a_missing_captioner_is_errors_as_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_captioner_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ModelError, match=r"no captioner|not cached"):
         captioner_folder("nobody/no-such-model", download=False)

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 
@@ -64,7 +65,7 @@ def test_folder_with_a_base_replaces_components(tiny_checkpoint: Path, tmp_path:
 
 
 @pytest.mark.parametrize("damage", ["no index", "half the weights", "not JSON", "no weights"])
-def test_broken_checkpoints_are_errors_as_sentences(damage: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_broken_checkpoints_are_told_in_a_sentence(damage: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
     broken = shutil.copytree(tiny_checkpoint, tmp_path / "broken")
     weights = broken / "unet" / "diffusion_pytorch_model.safetensors"
     if damage == "no index":
@@ -81,8 +82,8 @@ def test_broken_checkpoints_are_errors_as_sentences(damage: str, tiny_checkpoint
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_model_is_errors_as_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_unknown_model_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # the variable is read at import
     with pytest.raises(ModelError, match="no generator 'nobody/nothing'"):
         inspect("nobody/nothing")
 
@@ -116,7 +117,7 @@ def test_precision_auto_takes_bfloat16_only_where_the_hardware_has_it(monkeypatc
 
 
 @pytest.mark.parametrize(("key", "value"), [("steps", "four"), ("size", -32), ("guidance", None), ("steps", True)])
-def test_defaults_that_are_no_numbers_are_errors_as_sentences(
+def test_defaults_that_are_no_numbers_are_told_in_a_sentence(
     key: str, value: object, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(tiny_checkpoint, tmp_path / "odd")

@@ -126,7 +126,7 @@ def test_words_are_learned_from_parts_of_a_batch_alike(generator: Generator, mon
     np.testing.assert_allclose(parts, whole, atol=1e-4)
 
 
-def test_a_pipeline_without_clip_is_errors_as_sentences(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_pipeline_without_clip_is_told_in_a_sentence(tiny_checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}', encoding="utf-8")
     with pytest.raises(ModelError, match="no tokenizer and text encoder"):
         tokenizer_of(str(tmp_path))

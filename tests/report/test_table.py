@@ -194,7 +194,7 @@ def test_parts_and_costs_are_means_over_seeds() -> None:
         ["star", "50", "50"],
         ["ring", "25", "75"],
     ]
-    assert table(text[text.index("<h4>By class and style") - 30 :].replace("<h4>", '<h2 id="d"', 1), "d") == [
+    assert table(text[text.index("<h4>By class and domain") - 30 :].replace("<h4>", '<h2 id="d"', 1), "d") == [
         ["", "photo", "sketch"],
         ["star", "50", ""],
         ["ring", "50", "75"],

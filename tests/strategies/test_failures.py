@@ -37,18 +37,18 @@ class Unnamed(InlineGrid):
 
     def __init__(self, app: ClientApp, clients: int) -> None:
         super().__init__(app, clients, {})
-        self.own, self.partitions = self.partitions, {}
+        self.own, self.partition_ids = self.partition_ids, {}
         self.gone: set[int] = set()
 
     def get_node_ids(self) -> Iterable[int]:
         return [node for node, partition in self.own.items() if partition not in self.gone]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        self.partitions = self.own
+        self.partition_ids = self.own
         try:
             return super().send_and_receive(messages, timeout=timeout)
         finally:
-            self.partitions = {}
+            self.partition_ids = {}
 
 
 def unnamed(answer: Answer) -> tuple[GuardedGrid, Unnamed]:
@@ -196,8 +196,8 @@ def broken_fit(broken: Broken) -> Callable[..., RecordDict]:
     fit = client_module.fit
 
     def work(client: Any, content: RecordDict, state: RecordDict) -> RecordDict:
-        if content["config"]["server-round"] in broken.get(client.partition, ()):
-            raise OSError(f"cannot read /home/owner/secret/{client.partition}.png")
+        if content["config"]["server-round"] in broken.get(client.partition_id, ()):
+            raise OSError(f"cannot read /home/owner/secret/{client.partition_id}.png")
         return fit(client, content, state)
 
     return work

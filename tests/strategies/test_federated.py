@@ -39,7 +39,7 @@ def test_the_prompt_round_gives_the_server_every_payload_and_clients_nothing() -
     arrays, seen, _ = run(FGL(FedAvg(fraction_evaluate=0.0), synthesis, learns(7)), 1)
     assert arrays == filled(7)
     assert seen == [{"kind": "prompts", "round": 0}] * CLIENTS
-    assert [payload.partition for payload in synthesis.asked[0]] == list(range(CLIENTS))
+    assert [payload.partition_id for payload in synthesis.asked[0]] == list(range(CLIENTS))
 
 
 def test_fine_tuning_follows_every_aggregation() -> None:

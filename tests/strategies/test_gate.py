@@ -33,7 +33,7 @@ def forged(shape: tuple[int, ...], *, data: bytes = b"", header_shape: tuple[int
 def test_a_sound_reply_passes_clipped_and_without_its_partition() -> None:
     outcome = check(RecordDict({"arrays": arrays(), "metrics": metrics(num_examples=500)}), max_examples=100)
     assert isinstance(outcome, Admitted)
-    assert (outcome.partition, outcome.num_examples) == (1, 100)
+    assert (outcome.partition_id, outcome.num_examples) == (1, 100)
     assert dict(outcome.content["metrics"]) == {"num-examples": 100, "loss": 0.5}
     assert outcome.content["arrays"] == arrays()
 

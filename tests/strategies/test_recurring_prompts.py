@@ -132,7 +132,7 @@ def held(answers: Answers) -> tuple[list[dict[int, int]], list[dict[str, Any]], 
     grid = GuardedGrid(InlineGrid(app, len(answers), {}), gate, Ledger(len(answers)), lambda event: None)
     rounds = max(map(len, answers.values()))
     strategy.start(grid, filled(0), num_rounds=strategy.schedule.rounds(rounds), timeout=60)
-    learned = [{p.partition: p.class_counts["star"] for p in payloads} for payloads in synthesis.asked]
+    learned = [{p.partition_id: p.class_counts["star"] for p in payloads} for payloads in synthesis.asked]
     return learned, [{k: v for k, v in e.items() if k != "event"} for e in events], grid.quarantined, asked
 
 

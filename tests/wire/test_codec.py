@@ -60,7 +60,7 @@ def test_round_trip_is_exact(payload: PromptPayload) -> None:
 def test_bytes_do_not_depend_on_the_order_of_prompts(payload: PromptPayload, random: Any) -> None:
     shuffled = list(payload.prompts)
     random.shuffle(shuffled)
-    other = PromptPayload(payload.partition, tuple(shuffled), payload.class_counts)
+    other = PromptPayload(payload.partition_id, tuple(shuffled), payload.class_counts)
     assert encode(other) == encode(payload)
 
 

@@ -70,18 +70,18 @@ line is a method without rounds.</p>
 
 {% if has_parts %}
 <h2 id="where">Where it is right</h2>
-<p class="note">Test accuracy in percent, means over seeds. Bold: the best of a style or class.</p>
+<p class="note">Test accuracy in percent, means over seeds. Bold: the best of a domain or class.</p>
 <div class="stack">{% for column in columns %}{% if column.domains or column.classes %}<div class="card">
 {% if column.title %}<h3>{{ column.title }}</h3>{% endif %}
 <div class="two where">
-{% if column.domains %}<div><h4>By style</h4>{{ heat(column.domains.names, column.domains.rows) }}</div>{% endif %}
+{% if column.domains %}<div><h4>By domain</h4>{{ heat(column.domains.names, column.domains.rows) }}</div>{% endif %}
 {% if column.classes %}<div><h4>By class</h4>{{ heat(column.classes.names, column.classes.rows) }}</div>{% endif %}
 </div>
-{% if column.confusions %}<details><summary>Confusion, by class and style</summary>
+{% if column.confusions %}<details><summary>Confusion, by class and domain</summary>
 <p class="note">Rows: true class; columns: predicted class; percent of the row, all seeds together.</p>
 <div class="many">{% for matrix in column.confusions %}<div><h4>{{ matrix.name }}</h4>
 {{ heat(matrix.classes, matrix.rows) }}
-{% if matrix.parts %}<h4>By class and style</h4>{{ heat(matrix.parts.domains, matrix.parts.rows) }}{% endif %}
+{% if matrix.parts %}<h4>By class and domain</h4>{{ heat(matrix.parts.domains, matrix.parts.rows) }}{% endif %}
 </div>{% endfor %}</div></details>{% endif %}
 </div>{% endif %}{% endfor %}</div>
 {% endif %}

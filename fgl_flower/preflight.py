@@ -16,6 +16,7 @@ from fgl_flower.foundation.captioner import check_captioner
 from fgl_flower.foundation.text import tokenizer_of
 from fgl_flower.foundation.truncation import truncation_for
 from fgl_flower.levels.level import level_of
+from fgl_flower.levels.templates import fill
 from fgl_flower.synthesis.generator_checks import check_generator
 from fgl_flower.wire.codec import texts_fault
 from fgl_flower.wire.limits import Limits
@@ -77,7 +78,7 @@ def _check_images(config: RunConfig, source: Source, *, divided: bool) -> None:
 
 def _check_names(config: RunConfig, source: Source) -> None:
     """Refuse names of which no prompt can be made that the server would take from a client."""
-    for kind, names in (("class", source.classes), ("style", source.domains)):
+    for kind, names in (("class", source.classes), ("domain", source.domains)):
         for name in names:
             if why := name_fault(name):
                 raise DataError(f"the {kind} name {_short(name)} cannot be used: {why}")
@@ -85,7 +86,7 @@ def _check_names(config: RunConfig, source: Source) -> None:
     prompts: list[tuple[str, str]] = []
     for key, template in level_of(config.prompt_level).templates(config).items():
         for name, domain in product(source.classes, source.domains if "{style" in template else [""]):
-            prompt = template.format(**{"class": name, "style": domain, "caption": ""})
+            prompt = fill(template, name, domain)
             prompts.append((prompt, name))
             if why := texts_fault([prompt], _limits(config, prompt), both):
                 raise DataError(f"{key} with the class {_short(name)} makes a prompt that is refused: {why}")

@@ -11,7 +11,7 @@ import pytest
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from clients import client_app as client_module
+from clients import client_app, training
 from clients.client_app import app as deployed
 from clients.client_app import simulated
 from fgl_flower.config import RunConfig
@@ -192,13 +192,13 @@ def test_a_payload_tells_what_was_left_out() -> None:
 # --- whole runs ---
 
 
-def broken_fit(broken: Broken) -> Callable[..., RecordDict]:
-    fit = client_module.fit
+def broken_training(broken: Broken) -> Callable[..., RecordDict]:
+    train = training.train
 
     def work(client: Any, content: RecordDict, state: RecordDict) -> RecordDict:
         if content["config"]["server-round"] in broken.get(client.partition_id, ()):
             raise OSError(f"cannot read /home/owner/secret/{client.partition_id}.png")
-        return fit(client, content, state)
+        return train(client, content, state)
 
     return work
 
@@ -212,7 +212,7 @@ def run(config: RunConfig, app: ClientApp, engine: str, **options: Any) -> Path:
 def test_two_of_five_clients_that_fail_in_every_round_are_in_the_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "fit", broken_fit({1: {1, 2, 3}, 4: {1, 2, 3}}))
+    monkeypatch.setattr(training, "train", broken_training({1: {1, 2, 3}, 4: {1, 2, 3}}))
     config = small(tmp_path, "fedavg", "miniature-fast", clients=5, rounds=3)
     path = run(config, deployed, "deployment")
     stored = json.loads((path / "result.json").read_text(encoding="utf-8"))
@@ -238,11 +238,11 @@ def test_a_supernode_without_partition_id_is_in_the_result(tmp_path: Path) -> No
 def test_a_simulated_client_s_whole_error_is_in_the_run_folder_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "fit", broken_fit({1: {1, 2}, 2: {2}}))
+    monkeypatch.setattr(training, "train", broken_training({1: {1, 2}, 2: {2}}))
     path = run(small(tmp_path, "fedavg", "miniature-fast"), simulated, "inline")
     text = (path / "clients.log").read_text(encoding="utf-8")
     assert text.startswith("client 1 in train: OSError: cannot read /home/owner/secret/1.png\nTraceback (most recent")
-    assert "in broken_fit" not in text
+    assert "in broken_training" not in text
     assert 'raise OSError(f"cannot read' in text
     assert text.count("Traceback (most recent call last)") == 2  # one a client, not one a round
     result = read_run(path).result
@@ -273,7 +273,7 @@ def test_a_deployed_client_s_whole_error_stays_in_its_owner_s_log(
         [reply] = grid.send_and_receive([Message(RecordDict(), node, "train") for node in grid.get_node_ids()])
         return reply.error.reason or ""
 
-    monkeypatch.setattr(client_module.Client, "of", fail)
+    monkeypatch.setattr(client_app.Client, "of", fail)
     logger = logging.getLogger("flwr")
     monkeypatch.setattr(logger, "filters", [])  # of an earlier `fgl` in this process
     logger.addHandler(caplog.handler)

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlparse
 
 from fgl_flower.errors import ModelError
 
-NAMES = {"miniature": "generator", "miniature-fast": "generator-fast", "miniature-captioner": "captioner"}
+NAMES = {"miniature": "generator", "miniature-fast": "generator-fast"}
 
 
 def weights_dir(name: str) -> Path:

@@ -80,10 +80,6 @@ class Images:
         index = torch.as_tensor(index, dtype=torch.int64)
         return Images(self.pixels[index], self.labels[index], self.domains[index])
 
-    def class_counts(self, num_classes: int) -> list[int]:
-        """Return how many images there are of each class."""
-        return torch.bincount(self.labels, minlength=num_classes).tolist()
-
 
 def to_square(image: Image.Image, size: int) -> Image.Image:
     """Return the RGB image with its shorter side scaled to `size` (antialiased) and its centre cut out as a square."""

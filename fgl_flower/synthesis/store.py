@@ -82,11 +82,6 @@ class SyntheticStore:
         self.refresh()
         return [key for key in dict.fromkeys(keys) if key not in self._index]
 
-    def ready(self, plan: "SynthesisPlan") -> "SynthesisPlan":
-        """Return the part of a plan that is drawn: training may begin on it while the rest is still being drawn."""
-        self.refresh()
-        return plan.select(key for key in plan.keys if key in self._index)
-
     def add(self, images: Sequence[SyntheticImage]) -> int:
         """File images as one shard and return how many were new.
 

@@ -26,7 +26,6 @@ def test_decode_keeps_pixels_labels_and_domains() -> None:
     assert found.labels.tolist() == [2, 0, 1]
     assert found.domains.tolist() == [5, 4, -1]
     assert (len(found), found.size) == (3, 32)
-    assert found.class_counts(4) == [1, 1, 1, 0]
 
 
 def test_decode_of_nothing_and_of_unknown_domains() -> None:

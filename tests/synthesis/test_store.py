@@ -46,7 +46,6 @@ def test_what_is_added_is_read_back(tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()  # looking makes nothing
     assert store.add(drawn(plan)[:6]) == 6
     assert store.missing(plan.keys) == list(plan.keys[6:])
-    assert store.ready(plan).images == plan.images[:6]
     assert store.add(drawn(plan)) == 4  # what exists is never filed twice
     again = SyntheticStore(tmp_path / "store")
     assert len(again) == 10

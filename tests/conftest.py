@@ -1,8 +1,18 @@
 """Fixtures that several test files share."""
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def _the_same_path() -> Iterator[None]:
+    """Take back what loading a `module:object` adds to the path: actors of a later test would inherit it."""
+    before = list(sys.path)
+    yield
+    sys.path[:] = before
 
 
 @pytest.fixture(scope="session")

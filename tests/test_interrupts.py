@@ -67,7 +67,8 @@ with caught(), on_interrupt(lambda: print("marked", flush=True)):
 
 def test_a_program_that_does_not_heed_is_ended_with_its_children_and_says_its_last_words() -> None:
     code = SWALLOWED.format(grace=1.5).replace("print(child.pid)", "")
-    code = code.replace("up()", 'print(f"up\\n{child.pid}", flush=True)')
+    up = 'print(f"up\\n{child.pid}", flush=True)'  # once the main thread is in its loop
+    code = code.replace("up()", f"threading.Timer(0.3, lambda: {up}).start()")
     status, printed, seconds = ended(code, signal.SIGTERM)
     assert status == 143
     pid, word = printed.split()

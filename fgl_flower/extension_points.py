@@ -111,6 +111,7 @@ DATASET = ExtensionPoint(
         "world": "fgl_flower.data.sources:world",
         "world-held-out-classes": "fgl_flower.data.sources:world",
         "world-held-out-style": "fgl_flower.data.sources:world",
+        "world-codes": "fgl_flower.data.sources:world",
         "hub": "fgl_flower.data.sources:from_hub",
         "folder": "fgl_flower.data.sources:folder",
         "domainnet": "fgl_flower.data.sources:domainnet",
@@ -118,7 +119,7 @@ DATASET = ExtensionPoint(
     },
     called_with("config"),
     others="places",
-    shown=f"world, hub:ID, folder:PATH, domainnet:PATH, imagenet-{'|'.join(_IMAGENET)}:PATH",
+    shown=f"world, world-codes, hub:ID, folder:PATH, domainnet:PATH, imagenet-{'|'.join(_IMAGENET)}:PATH",
 )
 GENERATOR = ExtensionPoint(
     "generator",

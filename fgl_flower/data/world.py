@@ -44,7 +44,7 @@ SIZES: dict[str, tuple[float, float]] = {
 POSES: dict[str, tuple[float, float]] = {"upright": (-10, 10), "left": (18, 45), "right": (-45, -18)}  # degrees
 
 Split = Literal["public", "private", "validation", "test"]
-_SPLIT_SEEDS: dict[str, int] = {"public": 11, "private": 23, "validation": 37, "test": 41}
+SPLIT_SEEDS: dict[str, int] = {"public": 11, "private": 23, "validation": 37, "test": 41}
 
 
 @dataclass(frozen=True)
@@ -227,18 +227,19 @@ def describe(label: str, style: str, colour: str, size: str, background: str, po
     return f"{article(style)} of a {size} {colour} {label}{tilt} on a {background} background"
 
 
-def draw(label: str, style: str, rng: np.random.Generator) -> Drawing:
-    """Return one drawing of a class in a style; everything else is drawn from `rng`.
+def draw(label: str, style: str, rng: np.random.Generator, *, colour: str = "") -> Drawing:
+    """Return one drawing of a class in a style; everything else is drawn from `rng`, the colour unless it is given.
 
     Raises
     ------
     KeyError
-        If the class or the style is not of this world.
+        If the class, the style or the colour is not of this world.
     """
     size = str(rng.choice(list(SIZES)))
     pose = "upright" if label in {"circle", "ring"} else str(rng.choice(list(POSES)))  # a turned circle shows nothing
     background = _FIXED_BACKGROUNDS.get(style) or str(rng.choice(list(BACKGROUNDS)))
-    colour = str(rng.choice(list(COLOURS)))
+    drawn = str(rng.choice(list(COLOURS)))  # also where it is given: the rest of the picture stays the same
+    colour = colour or drawn
     name, paint = _FIXED_COLOURS.get(style, (colour, COLOURS[colour]))
     contours = place(label, rng.uniform(*SIZES[size]), rng.uniform(*POSES[pose]), rng)
     image = _RENDER[style](contours, tint(paint, 9, rng), tint(BACKGROUNDS[background], 5, rng), rng)
@@ -281,8 +282,8 @@ def draw_split(
     if split == "public" and (set(classes) - set(CLASSES) or set(styles) - set(STYLES)):
         raise ValueError("the public split holds no held-out class or style")
     pairs = [(c, s) for s in styles for c in classes]
-    order = np.random.default_rng([_SPLIT_SEEDS[split], seed]).permutation(len(pairs))
+    order = np.random.default_rng([SPLIT_SEEDS[split], seed]).permutation(len(pairs))
     return [
-        draw(*pairs[int(order[i % len(pairs)])], np.random.default_rng([_SPLIT_SEEDS[split], seed, i]))
+        draw(*pairs[int(order[i % len(pairs)])], np.random.default_rng([SPLIT_SEEDS[split], seed, i]))
         for i in range(start, start + count)
     ]

@@ -18,17 +18,21 @@ from datasets.table import InMemoryTable
 from PIL import Image
 from platformdirs import user_cache_path
 
-from fgl_flower.data import shapes, world
+from fgl_flower.data import codes, shapes, world
 from fgl_flower.data.folders import features
 from fgl_flower.files import write_bytes
 
 __all__ = ["KINDS", "cache_dir", "load_split"]
 
-KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # name: classes, styles
+KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # name: classes, domains
     "world": (world.CLASSES, world.STYLES),
     "world-held-out-classes": ((*world.CLASSES, *world.HELD_OUT_CLASSES), world.STYLES),
     "world-held-out-style": (world.CLASSES, (*world.STYLES, world.HELD_OUT_STYLE)),
+    "world-codes": (tuple(codes.CODES), codes.STYLES),
 }
+
+
+_MODULES = {kind: (shapes, world, codes) if kind == "world-codes" else (shapes, world) for kind in KINDS}  # that draw
 
 
 def cache_dir() -> Path:
@@ -61,7 +65,7 @@ def load_split(kind: str, split: str, count: int, *, seed: int = 0) -> datasets.
     seed : int
         Seed of the world.
     """
-    source = b"".join(Path(getfile(module)).read_bytes() for module in (shapes, world))
+    source = b"".join(Path(getfile(module)).read_bytes() for module in _MODULES[kind])
     digest = hashlib.sha256(source + f"{kind}|{split}|{count}|{seed}".encode()).hexdigest()[:16]
     path = cache_dir() / f"{kind}-{split}-{count}-{digest}.parquet"
     try:
@@ -74,7 +78,11 @@ def load_split(kind: str, split: str, count: int, *, seed: int = 0) -> datasets.
 
 def _draw(kind: str, split: str, count: int, seed: int) -> datasets.Dataset:
     classes, styles = KINDS[kind]
-    drawings = world.draw_split(cast(world.Split, split), count, seed=seed, classes=classes, styles=styles)
+    name = cast(world.Split, split)
+    if kind == "world-codes":
+        drawings = codes.draw_split(name, count, seed=seed)
+    else:
+        drawings = world.draw_split(name, count, seed=seed, classes=classes, styles=styles)
     return datasets.Dataset.from_dict(
         {
             "image": [{"bytes": _png(d.image), "path": None} for d in drawings],

@@ -86,7 +86,7 @@ def _check_names(config: RunConfig, source: Source) -> None:
     prompts: list[tuple[str, str]] = []
     for key, template in level_of(config.prompt_level).templates(config).items():
         for name, domain in product(source.classes, source.domains if "{style" in template else [""]):
-            prompt = fill(template, name, domain)
+            prompt = fill(template, name, domain, "image")  # an instance-template may be '{caption}' alone
             prompts.append((prompt, name))
             if why := texts_fault([prompt], _limits(config, prompt), both):
                 raise DataError(f"{key} with the class {_short(name)} makes a prompt that is refused: {why}")

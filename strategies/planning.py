@@ -9,6 +9,7 @@ from fgl_flower.data.sources import load_source
 from fgl_flower.errors import ConfigError, RunError
 from fgl_flower.foundation.text import tokenizer_of
 from fgl_flower.foundation.truncation import truncation_for
+from fgl_flower.foundation.vocabulary import unknown_names_note
 from fgl_flower.levels.level import level_of
 from fgl_flower.synthesis.plan import SynthesisPlan, plan_of
 from fgl_flower.synthesis.settings import settings_for
@@ -38,7 +39,8 @@ def notes_on(config: RunConfig, plan: SynthesisPlan) -> list[str]:
     texts = [(text, label) for label, _, text, _ in plan.rows() if text not in plan.embeddings]
     truncation, tokens = truncation_for(config, texts)
     note = truncation.sentence(tokens) if truncation else ""
-    return [*plan.warnings, *([note] if note else [])]
+    unread = unknown_names_note(config, (label for text, label in texts if label in text))
+    return [*plan.warnings, *filter(None, (note, unread))]
 
 
 def limits_for(config: RunConfig) -> Limits:

@@ -1,16 +1,15 @@
 """Names that a generator cannot read are noticed before it draws."""
 
-from pathlib import Path
-
 import pytest
 
-from experiments.runner import run
 from fgl_flower.config import RunConfig
 from fgl_flower.data.codes import CODES
 from fgl_flower.data.world import CLASSES
 from fgl_flower.foundation.text import tokenizer_of
 from fgl_flower.foundation.vocabulary import unknown_names, unknown_names_note
-from tests.whole_runs import small
+from fgl_flower.preflight import preflight
+from fgl_flower.wire.payload import Prompt, PromptPayload
+from strategies.planning import notes_on, plan_for
 
 
 @pytest.mark.parametrize(
@@ -38,10 +37,14 @@ def test_the_world_is_known_and_codes_and_digits_are_not() -> None:
     assert unknown_names_note(config, map(str, range(10))).startswith("10 of 10 class names")
 
 
-@pytest.mark.parametrize(("template", "warned"), [("{class}, {caption}", True), ("{caption}", False)])
-def test_a_run_warns_unless_its_prompts_leave_the_names_out(
-    template: str, warned: bool, tmp_path: Path, tiny_checkpoint: Path
-) -> None:
-    codes = {"dataset": "world-codes", "prompt_level": "instance", "instance_template": template}
-    result = run(small(tmp_path, "fgl", "miniature-fast", **codes, images_per_class=2, steps=1))
-    assert any("no words that the generator knows" in warning for warning in result.warnings) is warned
+@pytest.mark.parametrize(("text", "warned"), [("BX-12, a red star", True), ("a red star", False)])
+def test_a_plan_warns_unless_its_prompts_leave_the_names_out(text: str, warned: bool) -> None:
+    config = RunConfig(dataset="world-codes", prompt_level="instance")
+    payload = PromptPayload(0, (Prompt(text, "BX-12", "photo", count=1),), {"BX-12": 1})
+    notes = notes_on(config, plan_for(config, tuple(CODES), [payload]))
+    assert any("no words that the generator knows" in note for note in notes) is warned
+
+
+def test_a_template_without_names_passes_the_preflight() -> None:
+    sizes = {"private_images": 40, "validation_images": 40, "test_images": 40}
+    preflight(RunConfig(dataset="world-codes", prompt_level="instance", instance_template="{caption}", **sizes))

@@ -70,7 +70,10 @@ PLACES: dict[str, Callable[[Path], None]] = {
     **{f"imagenet-{name}": imagenet(100 if name == "100" else 10) for name in ("nette", "fruit", "yellow", "squawk")},
     "imagenet-100": imagenet(100),
 }
-WITHOUT = ["world", "world-held-out-classes", "world-held-out-style", "experiments.examples.own_dataset:digits"]
+WITHOUT = [
+    *("world", "world-held-out-classes", "world-held-out-style", "world-codes"),
+    "experiments.examples.own_dataset:digits",
+]
 
 
 def test_every_built_in_data_set_is_tried() -> None:

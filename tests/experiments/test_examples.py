@@ -54,9 +54,8 @@ def test_an_example_runs_with_its_own_object(name: str, tmp_path: Path, tiny_che
     assert getattr(run.config, KEYS[name]).startswith(f"experiments.examples.{name}:")
     assert run.result == result
     assert not result.failures
-    others = [
-        warning for warning in result.warnings if "no words that the generator knows" not in warning
-    ]  # a tiny one
+    # The tiny generator of the tests knows few words, of which a run warns.
+    others = [warning for warning in result.warnings if "no words that the generator knows" not in warning]
     assert not others or name in {"own_dataset", "own_level"}
     if name == "own_dataset":
         assert list(result.accuracy_by_class)[:2] == ["zero", "one"]

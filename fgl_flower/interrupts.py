@@ -27,7 +27,7 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if
 _received = 0
 _raised = False
 _before: dict[int, Any] = {}  # the handlers that `caught` replaced, while it lasts
-_handlers: list[Callable[[], None]] = []
+_callbacks: list[Callable[[], None]] = []
 _started: set[psutil.Process] = set()  # this process' children, and theirs, when the first signal came
 
 
@@ -74,19 +74,19 @@ def caught() -> Iterator[None]:
 
 
 @contextmanager
-def on_interrupt(say: Callable[[], None]) -> Iterator[None]:
-    """Have `say` called once, by another thread, should a signal come meanwhile or the process be ended by force."""
-    _handlers.append(say)
+def on_interrupt(call: Callable[[], None]) -> Iterator[None]:
+    """Have `call` called once, by another thread, should a signal come meanwhile or the process be ended by force."""
+    _callbacks.append(call)
     try:
         yield
     finally:
-        with suppress(ValueError):  # said
-            _handlers.remove(say)
+        with suppress(ValueError):  # called already
+            _callbacks.remove(call)
 
 
 def leave(code: int) -> NoReturn:
     """End this process and all that it started now, whatever its threads are doing."""
-    _call_handlers()
+    _call_back()
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
@@ -94,10 +94,10 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _call_handlers() -> None:
-    while _handlers:
+def _call_back() -> None:
+    while _callbacks:
         with suppress(Exception):  # IndexError: the main thread is leaving, too
-            _handlers.pop()()
+            _callbacks.pop()()
 
 
 def _raise(number: int, _: object) -> None:
@@ -117,7 +117,7 @@ def _watch(signals: socket.socket, wanted: frozenset[int]) -> None:
         with suppress(psutil.Error):  # those of a process that ends first are nobody's children later: Ray's actors
             _started.update(psutil.Process().children(recursive=True))
         began = time.monotonic()
-        _call_handlers()  # now: Ray's driver ends this process with code 1 where the signal has ended its raylet, too
+        _call_back()  # now: Ray's driver ends this process with code 1 where the signal has ended its raylet, too
         time.sleep(TOGETHER)
         signals.setblocking(False)
         with suppress(BlockingIOError):
@@ -168,7 +168,7 @@ def _forget() -> None:
         for number, handler in _before.items():
             signal.signal(number, handler)
         _before.clear()
-        _handlers.clear()
+        _callbacks.clear()
         _started.clear()
         _received, _raised = 0, False
 

@@ -54,7 +54,7 @@ class Local(Strategy):
         return []
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """Nothing was settings."""
+        """Return nothing: clients are not asked to evaluate."""
         return None
 
 

@@ -74,10 +74,8 @@ def class_folders(path: Path) -> tuple[tuple[str, ...], dict[str, list[Entry]], 
         split: [Entry(p, i) for i, name in enumerate(classes) for p in by_class.get(name, [])]
         for split, by_class in files.items()
     }
-    notes += [
-        f"{splits[split].name}/ holds no images and is left out" for split, by_class in entries.items() if not by_class
-    ]
-    return classes, {split: by_class for split, by_class in entries.items() if by_class}, (*notes, *strays.notes())
+    notes += [f"{splits[split].name}/ holds no images and is left out" for split, items in entries.items() if not items]
+    return classes, {split: items for split, items in entries.items() if items}, (*notes, *strays.notes())
 
 
 def domainnet(path: Path) -> dict[str, list[Entry]]:

@@ -94,4 +94,4 @@ def subset(path: Path, name: str) -> tuple[tuple[str, ...], dict[str, list[Entry
         entries[split] = [
             Entry(p, i) for i, c in enumerate(classes) for p in images_in(folder / by_id[c], strays, folder)
         ]
-    return tuple(classes.values()), {split: names for split, names in entries.items() if names}, strays.notes()
+    return tuple(classes.values()), {split: items for split, items in entries.items() if items}, strays.notes()

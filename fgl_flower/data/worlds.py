@@ -32,9 +32,6 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # name: classes, 
 }
 
 
-_MODULES = {kind: (shapes, world, codes) if kind == "world-codes" else (shapes, world) for kind in KINDS}  # that draw
-
-
 def cache_dir() -> Path:
     """Return the folder for what can be made again: `fgl-flower` in $XDG_CACHE_HOME or the platform's cache folder.
 
@@ -65,7 +62,7 @@ def load_split(kind: str, split: str, count: int, *, seed: int = 0) -> datasets.
     seed : int
         Seed of the world.
     """
-    source = b"".join(Path(getfile(module)).read_bytes() for module in _MODULES[kind])
+    source = b"".join(Path(getfile(module)).read_bytes() for module in (shapes, world, codes))
     digest = hashlib.sha256(source + f"{kind}|{split}|{count}|{seed}".encode()).hexdigest()[:16]
     path = cache_dir() / f"{kind}-{split}-{count}-{digest}.parquet"
     try:

@@ -61,19 +61,19 @@ def partitions(runs: Sequence[tuple[str, Run]]) -> list[dict[str, Any]]:
 
 def lost(runs: Sequence[tuple[str, Run]]) -> dict[str, Any]:
     """Return rows for the macro `lost`: clients that failed or were quarantined, images left out, by named run."""
-    result = [(name, Problems.of(run)) for name, run in runs]
+    by_run = [(name, Problems.of(run)) for name, run in runs]
     tables: dict[str, list[dict[str, str]]] = {
         "failed": [
             {"run": name, "who": one.who, "when": ranges(one.rounds), "what": one.reason}
-            for name, problems in result
+            for name, problems in by_run
             for one in problems.failed
         ],
         "refused": [
-            {"run": name, "who": one.who, "what": one.reason} for name, problems in result for one in problems.refused
+            {"run": name, "who": one.who, "what": one.reason} for name, problems in by_run for one in problems.refused
         ],
         "skipped": [
             {"run": name, "who": owner, "what": f"{count:,}"}
-            for name, problems in result
+            for name, problems in by_run
             for owner, count in problems.skipped.items()
         ],
     }

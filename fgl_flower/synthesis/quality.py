@@ -79,10 +79,10 @@ def is_nearly_constant(pixels: np.ndarray) -> np.ndarray:
         (...) bool.
     """
     step = max(1, pixels.shape[-2] // _GRID)
-    result = np.array(_flat(pixels[..., ::step, ::step, :]))  # a sixtieth of the work for images of 512 pixels
-    if step > 1 and result.any():  # a thin line may lie between
-        result[result] = _flat(pixels[result])
-    return result
+    flat = np.array(_flat(pixels[..., ::step, ::step, :]))  # a sixtieth of the work for images of 512 pixels
+    if step > 1 and flat.any():  # a thin line may lie between
+        flat[flat] = _flat(pixels[flat])
+    return flat
 
 
 def _flat(pixels: np.ndarray) -> np.ndarray:

@@ -15,6 +15,17 @@ def _the_same_path() -> Iterator[None]:
     sys.path[:] = before
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread, for modules that ask: it is repeatable there, and safe in a forked child."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a random-weight `StableDiffusionPipeline` that draws 32x32 images in 3 guided steps."""

@@ -24,6 +24,8 @@ from fgl_flower.wire.codec import decode
 from fgl_flower.wire.limits import Limits
 from fgl_flower.wire.payload import PromptPayload
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL: dict[str, Any] = {
     "method": "fedavg",
     "rounds": 1,
@@ -34,14 +36,6 @@ SMALL: dict[str, Any] = {
     "local_epochs": 1,
     "device": "cpu",
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def configured(**changes: Any) -> RunConfig:

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from fgl_flower.synthesis.engine import LocalEngine, Progress, SynthesisEngine, SynthesisReport
 from fgl_flower.synthesis.plan import SynthesisPlan
 from fgl_flower.synthesis.store import SyntheticStore
 from tests.conformance.engines import EngineSuite
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Halves:
@@ -26,14 +27,6 @@ class Halves:
             if progress:
                 progress(len(plan) - len(store.missing(plan.keys)), len(plan))
         return SynthesisReport(len(plan), reused, len(plan) - reused, 0.0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class TestLocal(EngineSuite):

@@ -1,16 +1,15 @@
 """Every built-in prompt level and two of a user's own."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
-import torch
 
 from experiments.examples.own_level import Colour
 from fgl_flower.extension_points import PROMPT_LEVEL
 from fgl_flower.levels.holdings import Holdings, counted
 from fgl_flower.levels.level import Description, Level
 from tests.conformance.levels import LevelSuite
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Brightness(Level):
@@ -23,14 +22,6 @@ class Brightness(Level):
 
 
 OWN = [f"{level.__module__}:{level.__qualname__}" for level in (Colour, Brightness)]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("level", [*PROMPT_LEVEL.builtins, *OWN])

@@ -1,6 +1,5 @@
 """Partitions divide: every image goes to exactly one client, in any process alike, whatever the skew."""
 
-import datasets
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,22 +8,7 @@ from hypothesis import strategies as st
 from fgl_flower.config import RunConfig
 from fgl_flower.data.partition import partition
 from fgl_flower.errors import ConfigError
-
-
-def private(count: int = 120, classes: int = 4, domains: int = 3) -> datasets.Dataset:
-    """Images in order: label i mod classes, domain (i div classes) mod domains."""
-    features = datasets.Features(
-        label=datasets.ClassLabel(num_classes=classes),
-        domain=datasets.ClassLabel(num_classes=domains),
-        caption=datasets.Value("string"),
-    )
-    columns = {
-        "label": [i % classes for i in range(count)],
-        "domain": [i // classes % domains for i in range(count)],
-        "caption": [str(i) for i in range(count)],
-    }
-    return datasets.Dataset.from_dict(columns, features=features)
-
+from tests.conformance.data import private
 
 PRIVATE = private()
 

@@ -11,7 +11,6 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
-import torch
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from PIL import Image
 
@@ -35,17 +34,11 @@ from strategies.planning import limits_for
 from tests.commands import fgl
 from tests.whole_runs import served
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 InlineGrid(app, 1, {})  # gives this process the identity that Flower's messages need
 
 LEVELS = ("names", "class", "class-style", "instance", "embeddings", "tokens")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

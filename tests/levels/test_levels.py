@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from clients import captions as captioning
@@ -29,6 +28,8 @@ from fgl_flower.wire.payload import PromptPayload, Rejection
 from strategies.planning import limits_for, plan_for
 from tests.whole_runs import served
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL: dict[str, Any] = {
     "private_images": 120,
     "validation_images": 60,
@@ -40,11 +41,6 @@ SMALL: dict[str, Any] = {
     "device": "cpu",
 }
 LEVELS = ("names", "class", "class-style", "instance", "embeddings", "tokens")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def configured(**changes: Any) -> RunConfig:

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import resource
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,16 +26,9 @@ from fgl_flower.synthesis.store import SyntheticStore
 from tests.made_images import CARD, drawn, plan_of
 from tests.plans import Told, even_plan
 
+pytestmark = pytest.mark.usefixtures("one_thread")  # a forked child would wait for ever for torch's pool of threads
+
 FORK = multiprocessing.get_context("fork")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Keep torch to one thread: in a forked child its pool of threads is gone, and who waits for it waits for ever."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_what_is_added_is_read_back(tmp_path: Path) -> None:

@@ -112,6 +112,8 @@ DATASET = ExtensionPoint(
         "world-held-out-classes": "fgl_flower.data.sources:world",
         "world-held-out-style": "fgl_flower.data.sources:world",
         "world-codes": "fgl_flower.data.sources:world",
+        "world-jargon": "fgl_flower.data.sources:world",
+        "world-shifted": "fgl_flower.data.sources:world",
         "hub": "fgl_flower.data.sources:from_hub",
         "folder": "fgl_flower.data.sources:folder",
         "domainnet": "fgl_flower.data.sources:domainnet",
@@ -119,7 +121,8 @@ DATASET = ExtensionPoint(
     },
     called_with("config"),
     others="places",
-    shown=f"world, world-codes, hub:ID, folder:PATH, domainnet:PATH, imagenet-{'|'.join(_IMAGENET)}:PATH",
+    shown="world, world-codes, world-jargon, world-shifted, hub:ID, folder:PATH, domainnet:PATH, "
+    f"imagenet-{'|'.join(_IMAGENET)}:PATH",
 )
 GENERATOR = ExtensionPoint(
     "generator",

@@ -1,17 +1,25 @@
-"""Pictures for the docs: `python -m experiments.shows.contact_sheet docs` draws world.png and generator.png."""
+"""Pictures for the docs: `python -m experiments.shows.contact_sheet docs` draws one of each drawn data set.
+
+And generator.png, of what the shipped generator draws. One row a style in world.png and generator.png; in the others
+a row is the next image of each class of the private split.
+"""
 
 import argparse
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from PIL import Image
 
+from fgl_flower.data import codes, jargon, shifted
 from fgl_flower.data.shapes import SIZE
 from fgl_flower.data.world import CLASSES, HELD_OUT_CLASSES, HELD_OUT_STYLE, STYLES, draw
 
 SCALE = 2  # pixels of the sheet for a pixel of the world
 ROWS = 2  # of each style
+DRAWN = {"codes": codes, "jargon": jargon, "shifted": shifted}
+DEPTH = 6  # images of each class
 
 
 def world() -> Image.Image:
@@ -22,6 +30,14 @@ def world() -> Image.Image:
         for row in range(ROWS)
     ]
     return _sheet(rows)
+
+
+def drawn(module: ModuleType) -> Image.Image:
+    """Return the first images of each class (columns) of a data set's private split."""
+    columns: dict[str, list[np.ndarray]] = {}
+    for drawing in module.draw_split("private", 2 * DEPTH * len(CLASSES)):
+        columns.setdefault(drawing.label, []).append(drawing.image)
+    return _sheet([[columns[name][row] for name in sorted(columns)] for row in range(DEPTH)])
 
 
 def generator(model_id: str = "miniature-fast") -> Image.Image:
@@ -46,9 +62,11 @@ def _sheet(rows: list[list[np.ndarray]]) -> Image.Image:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m experiments.shows.contact_sheet", description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("docs"), help="receives world.png, generator.png")
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("docs"), help="receives the pictures")
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     world().save(folder / "world.png")
+    for name, module in DRAWN.items():
+        drawn(module).save(folder / f"world-{name}.png")
     generator().save(folder / "generator.png")
     print(f"{folder}: {SIZE * SCALE} pixels an image")

@@ -14,7 +14,8 @@ class SourceConfig(Part):
     dataset: Annotated[str, DATASET] = Field(
         "world",
         min_length=1,
-        description="'world', 'world-codes', 'hub:ID', 'folder:PATH', 'domainnet:PATH' or 'imagenet-SUBSET:PATH'.",
+        description="'world', 'world-codes', 'world-jargon', 'world-shifted', 'hub:ID', 'folder:PATH', "
+        "'domainnet:PATH' or 'imagenet-SUBSET:PATH'.",
     )
     dataset_config: str = Field(
         "", description="Hub data sets: configuration to load, where there are several; empty: the only or default one."

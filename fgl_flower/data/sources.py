@@ -59,6 +59,8 @@ def load_source(config: SourceConfig) -> Source:
     - `world`, `world-held-out-classes`, `world-held-out-style`: the built-in world (`fgl_flower.data.world`), and the
       same with the two classes or the style that its public split never shows.
     - `world-codes`: ten product codes, each a shape in a colour (`fgl_flower.data.codes`).
+    - `world-jargon`: six of ten names mean something else to the generator (`fgl_flower.data.jargon`).
+    - `world-shifted`: only a few kinds of image of each class exist (`fgl_flower.data.shifted`).
     - `hub:ID`: a data set of the Hugging Face hub, or a local folder that `datasets.load_dataset` opens (parquet, ...);
       `dataset-config` names one of several configurations.
     - `folder:PATH`: a folder an image class, inside `train`, `validation` and `test` folders or at the top.

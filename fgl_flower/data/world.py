@@ -8,7 +8,7 @@ never seen. Only NumPy and Pillow are needed, so that the recipe of the miniatur
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -227,19 +227,28 @@ def describe(label: str, style: str, colour: str, size: str, background: str, po
     return f"{article(style)} of a {size} {colour} {label}{tilt} on a {background} background"
 
 
-def draw(label: str, style: str, rng: np.random.Generator, *, colour: str = "") -> Drawing:
-    """Return one drawing of a class in a style; everything else is drawn from `rng`, the colour unless it is given.
+def draw(
+    label: str, style: str, rng: np.random.Generator, *, colour: str = "", size: str = "", background: str = ""
+) -> Drawing:
+    """Return one drawing of a class in a style; what is not given is drawn from `rng`.
+
+    What is given does not move the rest: the same `rng` gives the same picture in another colour. Sketch and quickdraw
+    keep their own colour and background, neon its background.
 
     Raises
     ------
     KeyError
-        If the class, the style or the colour is not of this world.
+        If anything that is given is not of this world.
     """
-    size = str(rng.choice(list(SIZES)))
+
+    def either(given: str, names: dict[str, Any]) -> str:
+        drawn = str(rng.choice(list(names)))
+        return given or drawn
+
+    size = either(size, SIZES)
     pose = "upright" if label in {"circle", "ring"} else str(rng.choice(list(POSES)))  # a turned circle shows nothing
-    background = _FIXED_BACKGROUNDS.get(style) or str(rng.choice(list(BACKGROUNDS)))
-    drawn = str(rng.choice(list(COLOURS)))  # also where it is given: the rest of the picture stays the same
-    colour = colour or drawn
+    background = _FIXED_BACKGROUNDS.get(style) or either(background, BACKGROUNDS)
+    colour = either(colour, COLOURS)
     name, paint = _FIXED_COLOURS.get(style, (colour, COLOURS[colour]))
     contours = place(label, rng.uniform(*SIZES[size]), rng.uniform(*POSES[pose]), rng)
     image = _RENDER[style](contours, tint(paint, 9, rng), tint(BACKGROUNDS[background], 5, rng), rng)

@@ -5,11 +5,12 @@ import io
 import logging
 import os
 import tempfile
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from inspect import getfile
 from pathlib import Path
-from typing import cast
 
 import datasets
 import numpy as np
@@ -18,17 +19,40 @@ from datasets.table import InMemoryTable
 from PIL import Image
 from platformdirs import user_cache_path
 
-from fgl_flower.data import codes, shapes, world
+from fgl_flower.data import codes, jargon, shapes, shifted, world
 from fgl_flower.data.folders import features
 from fgl_flower.files import write_bytes
 
 __all__ = ["KINDS", "cache_dir", "load_split"]
 
-KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # name: classes, domains
-    "world": (world.CLASSES, world.STYLES),
-    "world-held-out-classes": ((*world.CLASSES, *world.HELD_OUT_CLASSES), world.STYLES),
-    "world-held-out-style": (world.CLASSES, (*world.STYLES, world.HELD_OUT_STYLE)),
-    "world-codes": (tuple(codes.CODES), codes.STYLES),
+
+@dataclass(frozen=True)
+class World:
+    """A data set that is drawn by code.
+
+    Attributes
+    ----------
+    classes, styles : sequences of str
+    draw_split : callable
+        (split, count, seed=) -> drawings; see `fgl_flower.data.world.draw_split`.
+    """
+
+    classes: Sequence[str]
+    styles: Sequence[str]
+    draw_split: Callable[..., list[world.Drawing]]
+
+
+def _wider(classes: Sequence[str], styles: Sequence[str]) -> World:
+    return World(classes, styles, partial(world.draw_split, classes=classes, styles=styles))
+
+
+KINDS: dict[str, World] = {
+    "world": _wider(world.CLASSES, world.STYLES),
+    "world-held-out-classes": _wider((*world.CLASSES, *world.HELD_OUT_CLASSES), world.STYLES),
+    "world-held-out-style": _wider(world.CLASSES, (*world.STYLES, world.HELD_OUT_STYLE)),
+    "world-codes": World(tuple(codes.CODES), codes.STYLES, codes.draw_split),
+    "world-jargon": World(jargon.CLASSES, jargon.STYLES, jargon.draw_split),
+    "world-shifted": World(shifted.CLASSES, shifted.STYLES, shifted.draw_split),
 }
 
 
@@ -62,7 +86,7 @@ def load_split(kind: str, split: str, count: int, *, seed: int = 0) -> datasets.
     seed : int
         Seed of the world.
     """
-    source = b"".join(Path(getfile(module)).read_bytes() for module in (shapes, world, codes))
+    source = b"".join(Path(getfile(module)).read_bytes() for module in (shapes, world, codes, jargon, shifted))
     digest = hashlib.sha256(source + f"{kind}|{split}|{count}|{seed}".encode()).hexdigest()[:16]
     path = cache_dir() / f"{kind}-{split}-{count}-{digest}.parquet"
     try:
@@ -74,12 +98,9 @@ def load_split(kind: str, split: str, count: int, *, seed: int = 0) -> datasets.
 
 
 def _draw(kind: str, split: str, count: int, seed: int) -> datasets.Dataset:
-    classes, styles = KINDS[kind]
-    name = cast(world.Split, split)
-    if kind == "world-codes":
-        drawings = codes.draw_split(name, count, seed=seed)
-    else:
-        drawings = world.draw_split(name, count, seed=seed, classes=classes, styles=styles)
+    drawn = KINDS[kind]
+    classes, styles = list(drawn.classes), list(drawn.styles)
+    drawings = drawn.draw_split(split, count, seed=seed)
     return datasets.Dataset.from_dict(
         {
             "image": [{"bytes": _png(d.image), "path": None} for d in drawings],

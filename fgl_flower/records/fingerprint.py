@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fgl_flower.extension_points import DATASET
 
-_DRAWING = ("fgl_flower.data.shapes", "fgl_flower.data.world", "fgl_flower.data.codes")
+_DRAWING = tuple(f"fgl_flower.data.{module}" for module in ("shapes", "world", "codes", "jargon", "shifted"))
 
 
 def data_fingerprint(dataset: str) -> str:

@@ -71,7 +71,8 @@ PLACES: dict[str, Callable[[Path], None]] = {
     "imagenet-100": imagenet(100),
 }
 WITHOUT = [
-    *("world", "world-held-out-classes", "world-held-out-style", "world-codes"),
+    *("world", "world-held-out-classes", "world-held-out-style"),
+    *("world-codes", "world-jargon", "world-shifted"),
     "experiments.examples.own_dataset:digits",
 ]
 

@@ -76,7 +76,14 @@ def limits_for(config: RunConfig) -> Limits:
     else:
         prompts, arrays = classes * (domains + 1), classes if config.token_subject == "class" else domains
         each = config.token_vectors * width * FLOAT16.itemsize + TOKEN_HEADER_LIMIT
-    return replace(limits, array_bytes=max(limits.array_bytes, arrays * each), prompts=max(limits.prompts, prompts))
+    places = arrays * tokens * 6 if limits.kind == "embeddings" else 0  # digits and comma of a place
+    return replace(
+        limits,
+        array_bytes=max(limits.array_bytes, arrays * each),
+        prompts=max(limits.prompts, prompts),
+        data_bytes=max(limits.data_bytes, places),
+        inflated_bytes=max(limits.inflated_bytes, prompts * 256 + places),
+    )
 
 
 def plan_for(config: RunConfig, classes: Sequence[str], payloads: Sequence[PromptPayload]) -> SynthesisPlan:

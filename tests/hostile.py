@@ -29,7 +29,8 @@ def payload(kind: str = "text") -> PromptPayload:
     prompts = (Prompt("a photo of a <star>", "star", "photo", 2), Prompt("a sketch of a circle", "circle", "sketch"))
     arrays: dict[str, Vectors] = {}
     if kind == "embeddings":
-        arrays = {p.text: Vectors.of(np.ones(SHAPE)) for p in prompts}
+        rows = np.arange(2 * math.prod(SHAPE)).reshape(2, *SHAPE)  # no two alike: each travels
+        arrays = {p.text: Vectors.of(own) for p, own in zip(prompts, rows, strict=True)}
     elif kind == "tokens":
         arrays = {"<star>": Vectors.of(np.ones((2, SHAPE[1])))}
     return PromptPayload(1, prompts, {"star": 2, "circle": 1}, kind=kind, arrays=arrays)  # type: ignore[arg-type]
@@ -86,6 +87,9 @@ def forged_columns(draw: st.DrawFn, kind: str) -> RecordDict:
         told[key] = draw(CHANGES[key])
     if kind == "embeddings" and draw(st.booleans()):
         told["shape"] = draw(st.lists(st.integers(-1, 2**62), max_size=3).filter(lambda s: tuple(s) != SHAPE))
+    if kind == "embeddings" and draw(st.booleans()):
+        places = told["vectors"]
+        told["vectors"] = draw(st.sampled_from([places[:-1], [*places, 0], [0] * len(places), [*places[:-1], 2**62]]))
     return record(kind, data=zlib.compress(json.dumps(told).encode("utf-8", "surrogatepass")))
 
 

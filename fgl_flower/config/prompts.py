@@ -18,7 +18,7 @@ class PromptConfig(Seeded):
     )
     prompt_level: Annotated[str, PROMPT_LEVEL] = Field(
         "class-style",
-        description="What a client sends: nothing, a prompt a class, one a class and domain, a caption an image, mean "
+        description="What a client sends: nothing, a prompt a class, one a class and domain, a caption an image, "
         "embeddings of captions, or learned tokens.",
     )
     prompt_template: str = Field(
@@ -47,10 +47,22 @@ class PromptConfig(Seeded):
     )
     max_captions: int = Field(1000, ge=1, description="Images that a client captions, or learns tokens from, at most.")
     embedding_groups: Literal["class", "class-style"] = Field(
-        "class-style", description="Embeddings level: captions are averaged by class, or by class and domain."
+        "class-style", description="Embeddings level: captions are grouped by class, or by class and domain."
     )
     embedding_clusters: int = Field(
-        1, ge=1, le=64, description="Embeddings level: embeddings of each group, the means of as many clusters."
+        8,
+        ge=1,
+        le=64,
+        description="Embeddings level: embeddings of each group, one for each of as many clusters of its captions.",
+    )
+    embedding_centre: Literal["medoid", "mean"] = Field(
+        "medoid", description="Embeddings level: a cluster's most central caption, or the mean of its captions."
+    )
+    embedding_vectors: int = Field(
+        128,
+        ge=0,
+        description="Embeddings level: different vectors that a client sends, found by k-means among those of all its "
+        "embeddings; 0: all of them, not quantised.",
     )
     token_subject: Literal["class", "style"] = Field(
         "class", description="Tokens level: what a learned token stands for."

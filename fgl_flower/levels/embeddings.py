@@ -1,9 +1,13 @@
-"""Mean text embeddings of captions, after OSCAR (Yang et al., arXiv 2302.08964), as prompt embeddings.
+"""Text embeddings of captions as prompt embeddings: one for each cluster of a client's captions of a group.
 
-OSCAR averages what an image encoder says of the images of a category; here the text encoder of the generator itself
-reads their captions, and the mean over them, a whole (tokens, width) prompt embedding, needs no further model to be
-drawn from. With several clusters a group's captions are split by k-means first, so that a mean need not blur what is
-different.
+After OSCAR (Yang et al., arXiv 2302.08964), which averages what an image encoder says of the images of a category. Here
+the text encoder of the generator itself reads their captions, so a whole (tokens, width) prompt embedding needs no
+further model to be drawn from. A mean over captions is the embedding of no caption: words stand at other places, and
+what is drawn of it shows several things at once. By default a cluster is therefore spoken for by its medoid, the
+caption nearest to its mean.
+
+Vectors of one word in two captions are nearly the same, so a client's vectors are quantised together (vector
+quantisation by k-means) and each different one travels once: see `fgl_flower.wire.codec`.
 """
 
 from collections import Counter, defaultdict
@@ -21,9 +25,11 @@ from fgl_flower.levels.offers import Offer, own_name
 from fgl_flower.wire.payload import Prompt, PromptPayload
 from fgl_flower.wire.vectors import Vectors
 
+_FITTED = 20_000  # vectors that k-means looks at, at most: wide encoders and many captions would take minutes
+
 
 class Embeddings(Level):
-    """Means of the captions' text embeddings, by class, or by class and domain, in one or more clusters."""
+    """Medoids or means of the captions' text embeddings, by class, or by class and domain, in one or more clusters."""
 
     kind = "embeddings"
     client_models = frozenset({"captioner", "text-encoder"})
@@ -36,24 +42,28 @@ class Embeddings(Level):
         for label, domain, text in zip(chosen.labels, domains, caption_prompts(chosen), strict=True):
             groups[label, domain][text] += 1
         encoder = _encoder(config.generator, config.generator_revision)
-        prompts, arrays = [], {}
+        names, embeddings, prompts = [], [], []
         for (label, domain), counts in sorted(groups.items()):
             weights = np.array(list(counts.values()), dtype=np.float64)
             encoded = encoder.encode(list(counts)).numpy()  # (texts, tokens, width)
             cluster = _clusters(encoded, weights, config.embedding_clusters, config.seed)
             for number in np.unique(cluster):
                 members = cluster == number
-                name = f"mean of {', '.join(part for part in (label, domain) if part)}, {number + 1}"
-                arrays[name] = Vectors.of(np.average(encoded[members], axis=0, weights=weights[members]))
+                name = (
+                    f"{config.embedding_centre} of {', '.join(part for part in (label, domain) if part)}, {number + 1}"
+                )
+                names.append(name)
+                embeddings.append(_centre(encoded[members], weights[members], config.embedding_centre))
                 prompts.append(Prompt(name, label, domain, int(weights[members].sum())))
-        return Description(tuple(sorted(prompts)), arrays)
+        sent = quantise(np.stack(embeddings), config.embedding_vectors, config.seed)
+        return Description(tuple(sorted(prompts)), dict(zip(names, map(Vectors.of, sent), strict=True)))
 
     def templates(self, config: RunConfig) -> dict[str, str]:
         """Return how an embedding is named."""
-        return {"prompt-level = 'embeddings'": "mean of {class}, {style}, 1"}
+        return {"prompt-level = 'embeddings'": f"{config.embedding_centre} of {{class}}, {{style}}, 1"}
 
     def offer(self, payloads: Sequence[PromptPayload], config: RunConfig, classes: Sequence[str]) -> Offered:
-        """Return every client's embeddings under names of their own: two clients' means are never the same."""
+        """Return every client's embeddings under names of their own: those of two clients are never the same."""
         offers, embeddings = [], {}
         for payload in payloads:
             for p in payload.prompts:
@@ -62,6 +72,38 @@ class Embeddings(Level):
                 count = min(p.count, config.max_client_examples)
                 offers.append(Offer(Prompt(name, p.label, p.domain, count), (payload.partition_id,)))
         return Offered(offers, embeddings)
+
+
+def quantise(embeddings: np.ndarray, vectors: int, seed: int) -> np.ndarray:
+    """Return embeddings whose vectors are replaced by the nearest of at most `vectors` different ones.
+
+    Parameters
+    ----------
+    embeddings : numpy.ndarray
+        (embeddings, tokens, width) float32.
+    vectors : int
+        Vectors that k-means finds among those of all embeddings; 0: they stay as they are.
+    seed : int
+        Of k-means.
+    """
+    rows = embeddings.reshape(-1, embeddings.shape[-1])
+    if not vectors or len(rows) <= vectors:
+        return embeddings
+    from sklearn.cluster import KMeans
+
+    rng = np.random.default_rng(seed)
+    fitted = rows if len(rows) <= _FITTED else rows[rng.choice(len(rows), _FITTED, replace=False)]
+    means = KMeans(vectors, n_init=1, random_state=seed).fit(fitted)
+    return means.cluster_centers_[means.predict(rows)].astype(np.float32).reshape(embeddings.shape)
+
+
+def _centre(encoded: np.ndarray, weights: np.ndarray, centre: str) -> np.ndarray:
+    """Return the (tokens, width) embedding that speaks for a cluster of (texts, tokens, width)."""
+    mean = np.average(encoded, axis=0, weights=weights)
+    if centre == "mean":
+        return mean
+    distances = np.square(encoded - mean).sum(axis=(1, 2))
+    return encoded[np.lexsort((-weights, distances.round(3)))[0]]  # of two as near the more frequent
 
 
 def _clusters(encoded: np.ndarray, weights: np.ndarray, count: int, seed: int) -> np.ndarray:

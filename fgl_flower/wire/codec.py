@@ -5,8 +5,10 @@ zlib-compressed canonical JSON, stored by columns because columns compress best 
 ``schema_version`` and ``kind`` open the JSON, and a reader refuses a schema newer than its own. The kinds:
 
 - ``text``: prompts as words; identical ones travel once, with a count.
-- ``embeddings``: each prompt's text is but the name of a prompt embedding; the value ``arrays`` holds them all in
-  float16, in the order of the prompts, the shape of one standing in the JSON.
+- ``embeddings``: each prompt's text is but the name of a prompt embedding, whose shape stands in the JSON. The value
+  ``arrays`` holds every different vector of them all once, in float16, and ``vectors`` in the JSON says which of them
+  make up each embedding, in the order of the prompts. Without ``vectors``, as earlier clients
+  send them, all lie there in order.
 - ``tokens``: texts may hold learned tokens such as ``<fish>``; the value ``files`` holds one
   ``learned_embeds.safetensors`` for each.
 - ``unchanged``: no prompts, but word that the client's last payload still holds. A server that asks again names the
@@ -17,6 +19,7 @@ compared with the federation's own lists, and what does not fit comes back as a 
 """
 
 import json
+import math
 import zlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal
@@ -27,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, Validat
 from fgl_flower.wire.limits import Kind, Limits
 from fgl_flower.wire.payload import SCHEMA_VERSION, Prompt, PromptPayload, Rejection, Unchanged, token_of
 from fgl_flower.wire.unicode_checks import fault, odd_names, scripts_of
-from fgl_flower.wire.vectors import Vectors, from_learned_embeds, split_block, to_learned_embeds
+from fgl_flower.wire.vectors import FLOAT16, Vectors, from_learned_embeds, split_block, to_learned_embeds
 
 RECORD_KEY = "payload"
 DATA_KEY, ARRAYS_KEY, FILES_KEY = "data", "arrays", "files"
@@ -69,6 +72,7 @@ class _Columns(BaseModel):
     domains: list[NonNegativeInt]
     counts: list[PositiveInt]
     shape: tuple[PositiveInt, PositiveInt] | None = None
+    vectors: list[NonNegativeInt] | None = None
     skipped: NonNegativeInt = 0
 
 
@@ -100,7 +104,9 @@ def encode(payload: PromptPayload | Unchanged) -> RecordDict:
     if payload.kind == "embeddings":
         arrays = [payload.arrays[p.text] for p in prompts]
         columns["shape"] = [arrays[0].rows, arrays[0].width]
-        values = {ARRAYS_KEY: b"".join(array.data for array in arrays)}
+        places: dict[bytes, int] = {}
+        columns["vectors"] = [places.setdefault(row, len(places)) for array in arrays for row in array.split()]
+        values = {ARRAYS_KEY: b"".join(places)}
     elif payload.kind == "tokens":
         values = {FILES_KEY: [to_learned_embeds(name, array) for name, array in sorted(payload.arrays.items())]}
     return _packed(columns, values)
@@ -258,7 +264,10 @@ def _arrays(record: Any, columns: _Columns, limits: Limits, names: Collection[st
             return "two embeddings bear one name"
         if columns.shape is None or (limits.embedding or columns.shape) != columns.shape:
             return f"the embeddings' shape must be {limits.embedding}, not {columns.shape}"
-        block = split_block(record[ARRAYS_KEY], len(columns.texts), *columns.shape)
+        unpacked = len(columns.texts) * math.prod(columns.shape) * FLOAT16.itemsize
+        if unpacked > limits.array_bytes:  # vectors that travel once may stand in many places
+            return f"the payload's embeddings have {unpacked} bytes, the limit is {limits.array_bytes}"
+        block = split_block(record[ARRAYS_KEY], len(columns.texts), *columns.shape, columns.vectors)
         return block if isinstance(block, str) else dict(zip(columns.texts, block, strict=True))
     result: dict[str, Vectors] = {}
     width = limits.embedding[1] if limits.embedding else limits.array_bytes

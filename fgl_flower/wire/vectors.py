@@ -1,6 +1,7 @@
 """Arrays on the wire of the prompt round: half-precision matrices whose size is known before they are touched.
 
-Embeddings travel as one block of little-endian float16 whose shape stands in the payload's JSON. Learned tokens travel
+Embeddings travel as one block of little-endian float16, each different vector once; their shape and the places of the
+vectors stand in the payload's JSON. Learned tokens travel
 in diffusers' own format, one ``learned_embeds.safetensors`` a token (Gal et al., arXiv 2208.01618), so that a file cut
 out of a message can be loaded by any diffusers pipeline. Both are checked against their declared shape and dtype before
 anything is allocated; what does not fit is told as a sentence, never raised.
@@ -8,6 +9,7 @@ anything is allocated; what does not fit is told as a sentence, never raised.
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -53,6 +55,11 @@ class Vectors:
         """(rows, width) float32."""
         return np.frombuffer(self.data, FLOAT16).reshape(self.rows, self.width).astype(np.float32)
 
+    def split(self) -> list[bytes]:
+        """Return the bytes of each row."""
+        size = self.width * FLOAT16.itemsize
+        return [self.data[start : start + size] for start in range(0, len(self.data), size)]
+
 
 def values_fault(array: np.ndarray) -> str:
     """Return what is wrong with an array's values, or ""."""
@@ -62,14 +69,33 @@ def values_fault(array: np.ndarray) -> str:
     return f"holds a value of {largest:.0f}, the limit is {LARGEST:.0f}" if largest > LARGEST else ""
 
 
-def split_block(block: bytes, count: int, rows: int, width: int) -> list[Vectors] | str:
-    """Return `count` matrices of a block, or why it does not hold them."""
-    size = rows * width * FLOAT16.itemsize
-    if len(block) != count * size:
-        return f"{count} arrays of {rows} x {width} need {count * size} bytes, there are {len(block)}"
+def split_block(
+    block: bytes, count: int, rows: int, width: int, places: Sequence[int] | None = None
+) -> list[Vectors] | str:
+    """Return `count` matrices of a block, or why it does not hold them.
+
+    Parameters
+    ----------
+    block : bytes
+        Rows of float16.
+    count, rows, width : int
+        Number of matrices, and the shape of each.
+    places : sequence of int, optional
+        Which row of the block is the next one of the matrices, `count * rows` of them, each row of the block used;
+        by default they lie there in order.
+    """
+    size = width * FLOAT16.itemsize
+    places = range(count * rows) if places is None else places
+    if len(places) != count * rows:
+        return f"{count} arrays of {rows} x {width} need {count * rows} vectors, {len(places)} are named"
+    different = len(set(places))
+    if len(block) != different * size or max(places, default=-1) >= different:
+        return f"{different} vectors of width {width} need {different * size} bytes, there are {len(block)}"
     if problem := values_fault(np.frombuffer(block, FLOAT16)):
         return problem
-    return [Vectors(rows, width, block[i * size : (i + 1) * size]) for i in range(count)]
+    lines = [block[i * size : (i + 1) * size] for i in range(different)]
+    chosen = [b"".join(lines[place] for place in places[i * rows : (i + 1) * rows]) for i in range(count)]
+    return [Vectors(rows, width, data) for data in chosen]
 
 
 def to_learned_embeds(token: str, vectors: Vectors) -> bytes:

@@ -2,6 +2,7 @@
 
 import socket
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from fgl_flower.data.sources import load_source
 from fgl_flower.errors import ConfigError, DataError, ModelError
 from fgl_flower.foundation.text import TextEncoder
 from fgl_flower.levels.downloads import client_models
+from fgl_flower.levels.embeddings import quantise
 from fgl_flower.preflight import preflight
 from fgl_flower.records.ledger import object_bytes
 from fgl_flower.records.reading import read_run
 from fgl_flower.wire.codec import decode, encode
 from fgl_flower.wire.limits import Limits
-from fgl_flower.wire.payload import PromptPayload, Rejection
+from fgl_flower.wire.payload import Prompt, PromptPayload, Rejection
 from strategies.planning import limits_for, plan_for
 from tests.whole_runs import served
 
@@ -112,15 +114,50 @@ def test_a_limited_number_of_captions_is_spread_over_the_classes() -> None:
     assert len(labels) == 10
 
 
-def test_mean_embeddings_are_means_of_the_captions_embeddings() -> None:
-    config = configured(prompt_level="embeddings")
+def told(config: RunConfig) -> Iterator[tuple[Prompt, np.ndarray, list[Prompt], np.ndarray]]:
+    """Yield each embedding of client 1 with its array, the caption prompts of its group and their embeddings."""
     payload, words = received(config, 1), received(configured(prompt_level="instance"), 1)
     encoder = TextEncoder.load(config.generator)
     for p in payload.prompts:
         own = [w for w in words.prompts if (w.label, w.domain) == (p.label, p.domain)]
-        encoded = encoder.encode([w.text for w in own]).numpy()
+        yield p, payload.arrays[p.text].array, own, encoder.encode([w.text for w in own]).numpy()
+
+
+def test_mean_embeddings_are_means_of_the_captions_embeddings() -> None:
+    config = configured(prompt_level="embeddings", embedding_clusters=1, embedding_centre="mean", embedding_vectors=0)
+    for p, array, own, encoded in told(config):
         mean = sum(w.count * e for w, e in zip(own, encoded, strict=True)) / p.count
-        np.testing.assert_allclose(payload.arrays[p.text].array, mean, atol=4e-3)
+        np.testing.assert_allclose(array, mean, atol=4e-3)
+
+
+def test_medoid_embeddings_are_those_of_the_caption_nearest_to_the_mean() -> None:
+    config = configured(prompt_level="embeddings", embedding_clusters=1, embedding_vectors=0)
+    for p, array, own, encoded in told(config):
+        mean = sum(w.count * e for w, e in zip(own, encoded, strict=True)) / p.count
+        distances = np.square(encoded - mean).sum((1, 2))
+        (chosen,) = np.flatnonzero(np.isclose(encoded, array, atol=4e-3).all((1, 2)))
+        assert distances[chosen] == pytest.approx(distances.min(), abs=1e-3)
+
+
+def test_quantised_embeddings_hold_few_vectors_near_their_own() -> None:
+    config = configured(prompt_level="embeddings", embedding_vectors=40)
+    exact = received(configured(prompt_level="embeddings", embedding_vectors=0), 1)
+    rough = received(config, 1)
+    assert rough.prompts == exact.prompts
+    assert len({row for vectors in rough.arrays.values() for row in vectors.split()}) == 40
+    own, sent = (np.stack([p.arrays[q.text].array for q in p.prompts]) for p in (exact, rough))
+    rows = own.reshape(-1, own.shape[-1])
+    error = np.square(sent - own).sum(-1)
+    centres = np.unique(sent.reshape(-1, own.shape[-1]), axis=0)
+    nearest = np.square(rows[:, None] - centres).sum(-1).min(1)
+    np.testing.assert_allclose(error.ravel(), nearest, rtol=0.05, atol=1e-2)  # float16 moves centres a little
+
+
+def test_vectors_that_are_few_stay_as_they_are() -> None:
+    embeddings = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
+    assert quantise(embeddings, 6, seed=0) is embeddings
+    assert quantise(embeddings, 0, seed=0) is embeddings
+    assert len(np.unique(quantise(embeddings, 5, seed=0).reshape(-1, 4), axis=0)) == 5
 
 
 def test_clusters_multiply_the_embeddings_and_keep_the_counts() -> None:

@@ -232,7 +232,7 @@ def with_values(kind: str, **values: Any) -> RecordDict:
     return RecordDict({"payload": ConfigRecord({**encode(payload)["payload"], **values})})
 
 
-TWO = Vectors.of(np.ones((2, 4)))
+TWO = Vectors.of(np.arange(8).reshape(2, 4))
 NOT_FINITE = np.full((2, 4), np.nan, np.float16).tobytes()
 
 
@@ -292,6 +292,54 @@ def test_forged_embeddings_are_refused(records: RecordDict, reason: str) -> None
     outcome = read(records, Limits(kind="embeddings", array_bytes=size))
     assert isinstance(outcome, Rejection)
     assert reason in outcome.reason
+
+
+def changed(records: RecordDict, **columns: Any) -> RecordDict:
+    """Return the records of a payload with other columns in its JSON; None: without the column."""
+    record: Any = records["payload"]
+    told = json.loads(zlib.decompress(record["data"])) | columns
+    packed = json.dumps({key: value for key, value in told.items() if value is not None}).encode()
+    return RecordDict({"payload": ConfigRecord({**record, "data": zlib.compress(packed)})})
+
+
+def test_a_vector_that_embeddings_share_travels_once() -> None:
+    first, second = np.arange(8.0).reshape(2, 4), np.arange(4.0, 12.0).reshape(2, 4)  # share their second and first row
+    told = (Prompt("a", "star"), Prompt("b", "star"))
+    arrays = {"a": Vectors.of(first), "b": Vectors.of(second)}
+    payload = PromptPayload(0, told, {"star": 2}, kind="embeddings", arrays=arrays)
+    record: Any = encode(payload)["payload"]
+    assert json.loads(zlib.decompress(record["data"]))["vectors"] == [0, 1, 1, 2]
+    assert record["arrays"] == np.arange(12).astype("<f2").tobytes()
+    assert read(encode(payload), Limits(kind="embeddings")) == payload
+
+
+def test_embeddings_of_earlier_clients_lie_in_order() -> None:
+    assert read(changed(with_values("embeddings"), vectors=None), Limits(kind="embeddings")) == read(
+        with_values("embeddings"), Limits(kind="embeddings")
+    )
+
+
+@pytest.mark.parametrize(
+    ("vectors", "reason"),
+    [
+        ([0], "need 2 vectors, 1 are named"),
+        ([0, 1, 1], "need 2 vectors, 3 are named"),
+        ([0, 0], "need 8 bytes"),
+        ([0, 2], "need 16 bytes"),
+        ([0, -1], "vectors"),
+    ],
+)
+def test_vectors_that_make_up_no_embedding_are_refused(vectors: list[int], reason: str) -> None:
+    outcome = read(changed(with_values("embeddings"), vectors=vectors), Limits(kind="embeddings"))
+    assert isinstance(outcome, Rejection)
+    assert reason in outcome.reason
+
+
+def test_vectors_that_unpack_beyond_the_limit_are_refused_before_they_do() -> None:
+    records = changed(with_values("embeddings", arrays=bytes(2048)), vectors=[0] * 10_000, shape=[10_000, 1024])
+    outcome = read(records, Limits(kind="embeddings", array_bytes=1 << 20))
+    assert isinstance(outcome, Rejection)
+    assert outcome.reason == "the payload's embeddings have 20480000 bytes, the limit is 1048576"
 
 
 def test_a_client_with_nothing_to_say_may_say_so_at_every_level() -> None:

@@ -1,4 +1,4 @@
-"""The data owner's end of the wire: three handlers, each of which always answers."""
+"""The data owner's end of the wire: five handlers, each of which always answers."""
 
 import re
 import traceback
@@ -56,6 +56,11 @@ def _build(describe: Describe) -> ClientApp:
     def evaluate(message: Message, context: Context) -> Message:
         """Answer a round of federated evaluation."""
         return reply(message, context, lambda: evaluation.evaluate(Client.of(context), message.content))
+
+    @app.evaluate("by_class")
+    def evaluate_by_class(message: Message, context: Context) -> Message:
+        """Say how the model that was trained on synthetic images does on the client's own."""
+        return reply(message, context, lambda: evaluation.evaluate_by_class(Client.of(context), message.content))
 
     return app
 

@@ -1,11 +1,13 @@
 """What a prompt level sees of a client."""
 
+from collections.abc import Collection
+
 from clients.captions import captions
 from clients.data import Client
 from fgl_flower.levels.holdings import Holdings
 
 
-def holdings(client: Client) -> Holdings:
+def holdings(client: Client, unnamed: Collection[str] = ()) -> Holdings:
     """Return the client's readable images with classes, domains and, on demand, captions."""
     source = client.source
     return Holdings(
@@ -15,4 +17,5 @@ def holdings(client: Client) -> Holdings:
         client.config,
         client.partition_id,
         lambda dataset: captions(client, dataset),
+        unnamed,
     )

@@ -1,6 +1,7 @@
 """A client's reply in the prompt round."""
 
 from collections import Counter
+from dataclasses import replace
 
 from flwr.app import ConfigRecord, RecordDict
 
@@ -8,8 +9,10 @@ from clients.data import Client
 from clients.data_hash import data_hash
 from clients.holdings import holdings
 from fgl_flower.levels.level import level_of
-from fgl_flower.wire.codec import HELD_KEY
-from fgl_flower.wire.payload import PromptPayload, Unchanged
+from fgl_flower.records.ledger import object_bytes
+from fgl_flower.wire.codec import HELD_KEY, encode
+from fgl_flower.wire.payload import Prompt, PromptPayload, Unchanged
+from fgl_flower.wire.question import Question
 
 LAST_SENT = "spoken-of"  # in the client's state: the data that its last payload described, and the round
 
@@ -21,34 +24,40 @@ def query_prompts(client: Client, content: RecordDict, state: RecordDict) -> Pro
     ----------
     client : Client
     content : RecordDict
-        The question: in ``config``, ``server-round`` and the round of the payload that the server keeps, if it does.
+        The question: in ``config``, ``server-round``, the round of the payload that the server keeps, if it does, and
+        what a `Question` says.
     state : RecordDict
         Stays with the client from round to round; a client that has lost it sends again.
     """
+    request = content.config_records["config"]
+    question = Question.of(request)
     if not client.config.prompt_every:
-        return prompt_payload(client)
-    request, now = content.config_records["config"], data_hash(client)
+        return prompt_payload(client, question)
+    now = data_hash(client)
     last = state.config_records.get(LAST_SENT)
     if last is not None and last["digest"] == now and last["server-round"] == request.get(HELD_KEY):
         return Unchanged(client.partition_id)
-    payload = prompt_payload(client)
+    payload = prompt_payload(client, question)
     state[LAST_SENT] = ConfigRecord({"digest": now, "server-round": request["server-round"]})
     return payload
 
 
-def prompt_payload(client: Client) -> PromptPayload:
-    """Return the payload of a client at the level its run asks for (`fgl_flower.levels`).
+def prompt_payload(client: Client, question: Question | None = None) -> PromptPayload:
+    """Return the payload of a client at the level that it is asked for, else at that of its run (`fgl_flower.levels`).
 
-    Images that cannot be read only count as skipped.
+    Images that cannot be read only count as skipped. A payload beyond the bytes asked for loses its rarest prompts.
     """
-    level = level_of(client.config.prompt_level)
+    question = question or Question()
+    level = level_of(question.level or client.config.prompt_level)
     if not level.asks_clients:
         return PromptPayload(client.partition_id)
-    held = holdings(client)
+    held = holdings(client, question.unnamed)
+    if question.classes:
+        held = held.of_classes(question.classes)
     if not len(held):
         return PromptPayload(client.partition_id, skipped=len(client.skipped))
     description = level.describe(held)
-    return PromptPayload(
+    payload = PromptPayload(
         client.partition_id,
         description.prompts,
         dict(Counter(held.labels)) if description.prompts else {},
@@ -56,3 +65,33 @@ def prompt_payload(client: Client) -> PromptPayload:
         arrays=description.arrays,
         skipped=len(client.skipped),
     )
+    return fitted(payload, question.max_bytes) if question.max_bytes else payload
+
+
+def fitted(payload: PromptPayload, most: int) -> PromptPayload:
+    """Return a payload with as many of its prompts as fit into `most` bytes on the wire, evenly over its classes.
+
+    Of a class the most frequent prompts stay. Without any left it says nothing.
+    """
+    turns: Counter[str] = Counter()
+    order: list[tuple[int, Prompt]] = []
+    for prompt in sorted(payload.prompts, key=lambda p: (-p.count, p)):
+        order.append((turns[prompt.label], prompt))
+        turns[prompt.label] += 1
+    ranked = [prompt for _, prompt in sorted(order, key=lambda pair: pair[0])]
+
+    def uses(prompt: Prompt, name: str) -> bool:
+        return name == prompt.text if payload.kind == "embeddings" else name in prompt.text
+
+    def first(count: int) -> PromptPayload:
+        if not count:
+            return PromptPayload(payload.partition_id, skipped=payload.skipped)
+        kept = tuple(sorted(ranked[:count]))
+        arrays = {name: array for name, array in payload.arrays.items() if any(uses(p, name) for p in kept)}
+        return replace(payload, prompts=kept, arrays=arrays)
+
+    low, high = 0, len(ranked)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if object_bytes(encode(first(middle))) <= most else (low, middle - 1)
+    return first(low)

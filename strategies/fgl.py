@@ -16,9 +16,14 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvgM, Strategy
 from flwr.supercore import log
 
+from fgl_flower.records.ledger import message_bytes
 from fgl_flower.wire.codec import HELD_KEY, decode
 from fgl_flower.wire.limits import Limits
 from fgl_flower.wire.payload import PromptPayload, Rejection, Unchanged
+from fgl_flower.wire.question import Question
+from strategies.gate import BY_CLASS_MESSAGE
+from strategies.inquiry import Inquiry
+from strategies.transfer import Transfer
 
 if TYPE_CHECKING:
     from fgl_flower.learning.images import Images
@@ -100,8 +105,13 @@ class FGL(Strategy):
         Trains an aggregated model on the images of the last prompt round, after each of the wrapped strategy's rounds.
     every : int
         Rounds of the wrapped strategy between two prompt rounds; 0: clients are asked once.
+    inquiry : Inquiry, optional
+        Says what clients are asked, and asks again by what they say of the model; by default they are asked once, at
+        their run's level, and not how the model does.
     read : Reader, optional
         Reads replies where they have been read already, by a gate; by default they are decoded here.
+    timeout : float
+        Seconds that clients have to answer where FGL itself asks, within a prompt round.
     log_event : callable, optional
         Told of each prompt round: how many clients sent prompts, how many said that theirs are unchanged.
 
@@ -111,6 +121,10 @@ class FGL(Strategy):
         Each node's last sound payload and the round in which it was sent. A node that is silent keeps it.
     images : Images or None
         Those of the last prompt round.
+    transfer : Transfer or None
+        How the last one-shot model does on the clients' images; None: they were not asked.
+    one_shot : ArrayRecord or None
+        That model.
 
     Notes
     -----
@@ -126,19 +140,27 @@ class FGL(Strategy):
         fine_tune: Trainer | None = None,
         *,
         every: int = 0,
+        inquiry: Inquiry | None = None,
         read: Reader | None = None,
         log_event: Callable[[dict[str, Any]], None] | None = None,
+        timeout: float = 3600.0,
     ) -> None:
         self.wrapped = wrapped
         self.synthesis = synthesis
         self.train = train
         self.fine_tune = fine_tune
         self.schedule = Schedule(every)
+        self.inquiry = inquiry
+        self.transfer: Transfer | None = None
+        self.one_shot: ArrayRecord | None = None
         self.read = read or self._decode
         self.log_event = log_event or (lambda event: None)
+        self.timeout = timeout
         self.held: dict[int, tuple[int, PromptPayload]] = {}
         self.images: Images | None = None
         self._arrays = ArrayRecord()  # the global model with which a prompt round began
+        self._grid: Grid | None = None
+        self._questions: list[Question] = []  # of the prompt round that is under way
 
     def summary(self) -> None:
         """Log the settings, the wrapped strategy's included."""
@@ -158,8 +180,9 @@ class FGL(Strategy):
             return self.wrapped.configure_train(number, arrays, config, grid)
         if server_round == PROMPT_ROUND:
             self.held.clear()
-        self._arrays = arrays
-        return [Message(self._question(number, node), node, PROMPT_MESSAGE) for node in grid.get_node_ids()]
+        self._arrays, self._grid = arrays, grid
+        self._questions = self.inquiry.first() if self.inquiry else [Question()]
+        return self._messages(number, self._questions[0])
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -171,13 +194,18 @@ class FGL(Strategy):
             if arrays and self.fine_tune and self.images is not None:
                 arrays = self.fine_tune(arrays, self.images, number)
             return arrays, metrics
-        changed = self._take(number, replies)
-        payloads = sorted((payload for _, payload in self.held.values()), key=lambda payload: payload.partition_id)
+        first, *others = self._questions
+        changed = self._take(number, replies, first)
+        for question in others:
+            changed |= self._take(number, self._send(self._messages(number, question)), question)
+        payloads = self._payloads()
         metrics = MetricRecord({"prompts": sum(len(payload.prompts) for payload in payloads)})
         if server_round != PROMPT_ROUND and not changed:
             return None, metrics
-        self.images = self.synthesis.draw(payloads)
-        return self.train(self._arrays, self.images, number), metrics
+        arrays = self._learn(payloads, number)
+        if self.inquiry is not None and self.inquiry.evaluates:
+            arrays = self._improve(arrays, number)
+        return arrays, metrics
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -193,15 +221,62 @@ class FGL(Strategy):
             return None
         return self.wrapped.aggregate_evaluate(self.schedule.wrapped(server_round), replies)
 
-    def _question(self, number: int, node: int) -> RecordDict:
-        """Return what a node is asked: by the round of the payload held it knows whether a later one was lost."""
-        held = {HELD_KEY: self.held[node][0]} if node in self.held else {}
-        return RecordDict({"config": ConfigRecord({"server-round": number, **held})})
+    def _learn(self, payloads: Sequence[PromptPayload], number: int) -> ArrayRecord:
+        self.images = self.synthesis.draw(payloads)
+        return self.train(self._arrays, self.images, number)
+
+    def _improve(self, arrays: ArrayRecord, number: int) -> ArrayRecord:
+        """Ask clients how the model does on their images, then for more where it does badly, as long as that helps."""
+        assert self.inquiry is not None
+        drawn, images = self._payloads(), self.images
+        transfer = best = self._ask_transfer(arrays, number)
+        while questions := self.inquiry.learn(transfer):
+            for question in questions:
+                self._take(number, self._send(self._messages(number, question)), question)
+            payloads = self._payloads()
+            tried = self._learn(payloads, number)
+            transfer = self._ask_transfer(tried, number)
+            if transfer.overall > best.overall:
+                arrays, best, drawn, images = tried, transfer, payloads, self.images
+        if self.images is not images:
+            self.images = self.synthesis.draw(drawn)  # those of the model that is kept; the store has them
+        self.transfer, self.one_shot = best, arrays
+        return arrays
+
+    def _ask_transfer(self, arrays: ArrayRecord, number: int) -> Transfer:
+        content = RecordDict({"arrays": arrays, "config": ConfigRecord({"server-round": number})})
+        assert self._grid is not None
+        messages = [Message(content, node, BY_CLASS_MESSAGE) for node in self._grid.get_node_ids()]
+        transfer = Transfer.of(list(self.synthesis.classes), self._send(messages))
+        self.log_event({"event": "transfer", "round": number, "classes": transfer.figures()})
+        return transfer
+
+    def _send(self, messages: Sequence[Message]) -> Iterable[Message]:
+        assert self._grid is not None
+        return self._grid.send_and_receive(messages, timeout=self.timeout) if messages else []
+
+    def _messages(self, number: int, question: Question) -> list[Message]:
+        """Return what each node is asked: by the round of the payload held it knows whether a later one was lost."""
+        assert self._grid is not None
+        nodes = list(self._grid.get_node_ids())
+        asked = self.inquiry.addressed(question, nodes) if self.inquiry else dict.fromkeys(nodes, question)
+        result = []
+        for node, own in asked.items():
+            held = {HELD_KEY: self.held[node][0]} if node in self.held else {}
+            config = ConfigRecord({"server-round": number, **held, **own.to_config()})
+            result.append(Message(RecordDict({"config": config}), node, PROMPT_MESSAGE))
+        return result
+
+    def _payloads(self) -> list[PromptPayload]:
+        """Return what is to be drawn, in the order of partitions."""
+        if self.inquiry is not None and self.inquiry.ladder:
+            return self.inquiry.payloads()
+        return sorted((payload for _, payload in self.held.values()), key=lambda payload: payload.partition_id)
 
     def _decode(self, reply: Message) -> PromptPayload | Unchanged | Rejection:
         return decode(reply.content, self.synthesis.limits, self.synthesis.classes, self.synthesis.domains)
 
-    def _take(self, number: int, replies: Iterable[Message]) -> bool:
+    def _take(self, number: int, replies: Iterable[Message], question: Question) -> bool:
         """Keep the payloads in the replies and return whether any is another than its node's last one."""
         sent, unchanged, changed = 0, 0, False
         for reply in replies:
@@ -217,5 +292,10 @@ class FGL(Strategy):
                 sent += 1
                 changed |= node not in self.held or self.held[node][1] != payload
                 self.held[node] = number, payload
-        self.log_event({"event": "prompts", "round": number, "sent": sent, "unchanged": unchanged})
+                if self.inquiry is not None:
+                    self.inquiry.take(node, question, payload, message_bytes(reply))
+        if self.inquiry is not None:
+            self.inquiry.settle(question)
+        level = {"level": question.level} if question.level else {}
+        self.log_event({"event": "prompts", "round": number, "sent": sent, "unchanged": unchanged, **level})
         return changed

@@ -22,6 +22,8 @@ from fgl_flower.wire.payload import PromptPayload, Rejection, Unchanged
 MODEL_MESSAGE = "query.model"  # carries the final model; its reply is empty
 NUM_EXAMPLES, PARTITION = "num-examples", "partition-id"
 SKIPPED = "skipped"  # unreadable images that the client left out; a reply may report it
+BY_CLASS_MESSAGE = "evaluate.by_class"  # asks how the model does on a client's images, class by class
+RIGHT, TOTAL = "right", "total"  # its reply: images of each class that the model gets right, and all of them
 # A reply to each category of message: which metrics it reports, and whether it carries the model.
 _METRICS = {
     "train": frozenset({NUM_EXAMPLES, PARTITION, "loss"}),
@@ -102,6 +104,8 @@ class Gate:
             return Admitted(payload.partition_id, reply.content, None, skipped, payload)
         if message_type == MODEL_MESSAGE:
             return Rejection("an acknowledgement must be empty") if reply.content else Admitted(None, reply.content, 0)
+        if message_type == BY_CLASS_MESSAGE:
+            return self._check_by_class(reply.content)
         category = message_type.split(".")[0]
         if category not in _METRICS:
             return Rejection("no reply of this type is known")
@@ -125,19 +129,48 @@ class Gate:
             records = {"arrays": arrays, **records}
         return Admitted(partition_id, RecordDict(records), clean[NUM_EXAMPLES], skipped)
 
+    def _check_by_class(self, content: RecordDict) -> Admitted | Rejection:
+        if {name: type(record) for name, record in content.items()} != {"metrics": MetricRecord}:
+            return Rejection("the reply must hold the record ['metrics'] and nothing else")
+        metrics: Any = content["metrics"]
+        if set(metrics) - {SKIPPED} != {NUM_EXAMPLES, PARTITION, RIGHT, TOTAL}:
+            return Rejection(f"the reply must report {sorted([NUM_EXAMPLES, PARTITION, RIGHT, TOTAL])} and no more")
+        if reason := self._counts_fault(metrics):
+            return Rejection(reason)
+        right, total = metrics[RIGHT], metrics[TOTAL]
+        for name, counts in ((RIGHT, right), (TOTAL, total)):
+            if not isinstance(counts, list) or len(counts) != len(self.classes):
+                return Rejection(f"{name} must be a list of {len(self.classes)} numbers, one a class")
+            if not all(type(count) is int for count in counts):
+                return Rejection(f"{name} must hold whole numbers")
+        if not all(0 <= r <= t for r, t in zip(right, total, strict=True)) or sum(total) != metrics[NUM_EXAMPLES]:
+            return Rejection("right must be 0 to total in each class, and the totals sum up to num-examples")
+        # A huge claim would outvote everyone: scaled down, it counts as max_examples images of the same classes.
+        scale = max(self.max_examples, sum(total))
+        clean: dict[str, Any] = {RIGHT: [r * self.max_examples // scale for r in right]}
+        clean[TOTAL] = [max(t * self.max_examples // scale, r) for t, r in zip(total, clean[RIGHT], strict=True)]
+        return Admitted(
+            metrics[PARTITION], RecordDict({"metrics": MetricRecord(clean)}), sum(clean[TOTAL]), metrics.get(SKIPPED)
+        )
+
     def _metrics_fault(self, category: str, metrics: MetricRecord) -> str:
         if set(metrics) - {SKIPPED} != _METRICS[category]:
             return f"the reply must report {sorted(_METRICS[category])}, may report {SKIPPED!r}, and nothing else"
-        for name, bound in ((NUM_EXAMPLES, _ABSURD), (PARTITION, self.clients), (SKIPPED, _ABSURD)):
-            value = metrics.get(name, 0)
-            if type(value) is not int or not 0 <= value < bound:
-                return f"{name} must be a whole number from 0 to {bound - 1}, not {repr(value)[:40]}"
+        if reason := self._counts_fault(metrics):
+            return reason
         for name in _METRICS[category] - {NUM_EXAMPLES, PARTITION}:
             value = metrics[name]
             if isinstance(value, list):
                 return f"{name} must be one finite number, not {repr(value)[:40]}"
             if not math.isfinite(value):
                 return f"{name} must be one finite number, not {value}{_DIVERGED}"
+        return ""
+
+    def _counts_fault(self, metrics: MetricRecord) -> str:
+        for name, bound in ((NUM_EXAMPLES, _ABSURD), (PARTITION, self.clients), (SKIPPED, _ABSURD)):
+            value = metrics.get(name, 0)
+            if type(value) is not int or not 0 <= value < bound:
+                return f"{name} must be a whole number from 0 to {bound - 1}, not {repr(value)[:40]}"
         return ""
 
     def _arrays_fault(self, arrays: ArrayRecord) -> str:

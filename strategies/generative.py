@@ -6,7 +6,9 @@ from pathlib import Path
 
 from flwr.app import ArrayRecord
 
+from fgl_flower.config import RunConfig
 from fgl_flower.foundation.captioner import captioner_revision
+from fgl_flower.foundation.vocabulary import unreadable
 from fgl_flower.learning.images import Images
 from fgl_flower.levels.downloads import client_models
 from fgl_flower.levels.level import level_of
@@ -20,8 +22,10 @@ from fgl_flower.synthesis.store import SyntheticStore
 from fgl_flower.wire.payload import PromptPayload
 from strategies.federated import strategy_of
 from strategies.fgl import FGL, Trainer
+from strategies.inquiry import Inquiry
 from strategies.one_shot import one_shot_model
 from strategies.outcome import Outcome
+from strategies.planning import ladder
 from strategies.samples import some_of_each_class
 from strategies.server import Server
 from strategies.synthesis import Synthesis
@@ -40,7 +44,8 @@ def fgl(server: Server) -> Outcome:
     def fine_tune(arrays: ArrayRecord, images: Images, server_round: int) -> ArrayRecord:
         return server.train(arrays, images, config.fine_tune_epochs, config.fine_tune_lr, "fine-tuning", server_round)
 
-    return _run(server, drawing, train, fine_tune if config.fine_tune_epochs else None)
+    after = fine_tune if config.fine_tune_epochs else None
+    return _run(server, drawing, train, after, evaluates=config.client_evaluation)
 
 
 def mixed(server: Server) -> Outcome:
@@ -55,20 +60,56 @@ def mixed(server: Server) -> Outcome:
     return _run(server, Drawing(server), train)
 
 
-def _run(server: Server, drawing: "Drawing", train: Trainer, fine_tune: Trainer | None = None) -> Outcome:
+def _run(
+    server: Server, drawing: "Drawing", train: Trainer, fine_tune: Trainer | None = None, *, evaluates: bool = False
+) -> Outcome:
     config = server.config
+    inquiry = drawing.inquiry = inquiry_of(server, evaluates=evaluates)
     strategy = FGL(
         strategy_of(config.wrapped, config),
         drawing,
         train,
         fine_tune,
         every=config.prompt_every,
+        inquiry=inquiry,
+        timeout=config.round_timeout,
         read=server.grid.payload_of,
         log_event=server.folder.log,
     )
     schedule = strategy.schedule
     models = server.federate(strategy, schedule.rounds(config.rounds), count=schedule.wrapped)
-    return Outcome(models, drawing.samples, drawing.figures(), drawing.class_counts)
+    figures = drawing.figures()
+    if inquiry.ladder:
+        figures["levels"] = inquiry.level
+    if strategy.transfer is not None:
+        figures["transfer"] = strategy.transfer.figures()
+        warn_of_unknown_classes(server, strategy)
+    return Outcome(models, drawing.samples, figures, drawing.class_counts)
+
+
+def warn_of_unknown_classes(server: Server, strategy: FGL) -> None:
+    """Warn of classes that the model has learned well from synthetic images and does not know on the clients' own."""
+    transfer, images, arrays = strategy.transfer, strategy.images, strategy.one_shot
+    if transfer is None or images is None or arrays is None or not transfer.unknown():
+        return
+    learned = server.recall(arrays, images)
+    if sentence := transfer.warning(dict(zip(server.source.classes, learned, strict=True))):
+        server.folder.warn(sentence)
+
+
+def inquiry_of(server: Server, *, evaluates: bool) -> Inquiry:
+    """Return what clients of a run are asked: its level alone or, with "auto", as many as it takes."""
+    config, classes = server.config, server.source.classes
+    default = config.instance_template == RunConfig.model_fields["instance_template"].default
+    return Inquiry(
+        classes,
+        unreadable(config, classes) if default else (),
+        ladder(config) if config.prompt_level == "auto" and evaluates else (),
+        config.transfer_goal,
+        config.max_client_bytes,
+        evaluates=evaluates,
+        log=server.folder.log,
+    )
 
 
 class Drawing:
@@ -99,13 +140,14 @@ class Drawing:
         check_space(planned, settings_for(config), config.image_size, self.synthesis.store)
         for sentence in notes(config):
             server.folder.warn(sentence)
+        self.inquiry: Inquiry | None = None
         self.samples: list[Sample] = []
         self.class_counts: dict[int, dict[str, int]] = {}
 
     def draw(self, payloads: Sequence[PromptPayload]) -> Images:
         """Draw what the clients described that are still trusted."""
         server = self.server
-        self.class_counts = {payload.partition_id: payload.class_counts for payload in payloads}
+        self.class_counts = {payload.partition_id: payload.class_counts for payload in payloads if payload.class_counts}
         self._count_downloads(payloads)
         # Drop payloads of clients that were quarantined since they sent them.
         payloads = [payload for payload in payloads if str(payload.partition_id) not in server.grid.quarantined]
@@ -148,10 +190,11 @@ class Drawing:
         return {**self.synthesis.figures(), "models": models}
 
     def _count_downloads(self, payloads: Sequence[PromptPayload]) -> None:
-        sizes = client_models(self.server.config)
+        config, asked = self.server.config, self.inquiry.asked if self.inquiry else {}
         for payload in payloads:
-            for model, size in sizes.items() if payload.prompts else ():
-                self.server.ledger.once(str(payload.partition_id), model, size)
+            for level in asked.get(payload.partition_id, {""}):
+                for model, size in client_models(config, level).items() if payload.prompts else ():
+                    self.server.ledger.once(str(payload.partition_id), model, size)
 
     def _keep_samples(self, payloads: Sequence[PromptPayload], images: Images) -> None:
         senders: dict[tuple[str, str], set[int]] = {}

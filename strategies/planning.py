@@ -1,16 +1,18 @@
 """What the server makes of a prompt round before anything is drawn: the limits of a payload, and the plan."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import lru_cache
 
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
-from fgl_flower.errors import ConfigError, RunError
+from fgl_flower.errors import ConfigError, ModelError, RunError
 from fgl_flower.foundation.text import tokenizer_of
 from fgl_flower.foundation.truncation import truncation_for
 from fgl_flower.foundation.vocabulary import unknown_names_note
+from fgl_flower.levels.auto import LADDER
 from fgl_flower.levels.level import level_of
+from fgl_flower.synthesis.generator_checks import check_generator
 from fgl_flower.synthesis.plan import SynthesisPlan, plan_of
 from fgl_flower.synthesis.settings import settings_for
 from fgl_flower.wire.limits import Kind, Limits
@@ -56,7 +58,27 @@ def limits_for(config: RunConfig) -> Limits:
     ModelError
         If the level needs the generator's text encoder and it has none of CLIP's kind.
     """
-    limits = _limits(config.generator, config.generator_revision, level_of(config.prompt_level).kind)
+    kind = level_of(config.prompt_level).kind
+    if config.prompt_level != "auto":
+        return _limits_of_kind(config, kind)
+    kinds = {level_of(level).kind for level in ladder(config)}
+    found = [_limits_of_kind(config, kind) for kind in sorted(kinds)]
+    widest = {f.name: max(getattr(limits, f.name) for limits in found) for f in fields(Limits) if f.type is int}
+    embedding = next((limits.embedding for limits in found if limits.embedding), None)
+    return replace(found[0], kind="any", embedding=embedding, **widest)
+
+
+def ladder(config: RunConfig) -> list[str]:
+    """Return the levels that `prompt-level = "auto"` may ask for: those that the run's generator can draw from."""
+    try:
+        check_generator(config.model_copy(update={"prompt_level": "embeddings"}))
+    except ModelError:
+        return [level for level in LADDER if level_of(level).kind == "text"]
+    return list(LADDER)
+
+
+def _limits_of_kind(config: RunConfig, kind: Kind) -> Limits:
+    limits = _limits(config.generator, config.generator_revision, kind)
     source = load_source(config)
     classes, domains = len(source.classes), len(source.domains)
     if limits.kind == "text" or limits.embedding is None:

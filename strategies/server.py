@@ -262,6 +262,10 @@ class Server:
         }
         return Result.of(config, **{**measured, "engine": self.engine, **outcome.figures})
 
+    def recall(self, arrays: ArrayRecord, images: Images) -> list[float]:
+        """Return the share of each class's images that a model gets right, 0..1; 0 for a class without images."""
+        return [share or 0.0 for share in self._evaluate([arrays], images).by_class]
+
     def decode_private(self) -> Images:
         """Return all private images, of every client, for methods that have them in one place."""
         return self._decode("private", self.source.private)[0]

@@ -16,10 +16,28 @@ class PromptConfig(Seeded):
         ge=0,
         description="Federated rounds after which clients are asked for prompts again; 0: they are asked once.",
     )
+    client_evaluation: bool = Field(
+        True,
+        description="Ask clients after the one-shot training how the model does on their images, by class. It shows "
+        "which classes the generator does not know; no image of the server's is needed for it.",
+    )
+    transfer_goal: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="prompt-level = 'auto': share of the clients' images of a class that the model must get right; of "
+        "classes below it clients are asked for more.",
+    )
+    max_client_bytes: int = Field(
+        0,
+        ge=0,
+        description="Bytes that a client's prompts may take in all, as sent; rarer prompts are left out beyond it. "
+        "0: no limit.",
+    )
     prompt_level: Annotated[str, PROMPT_LEVEL] = Field(
         "class-style",
         description="What a client sends: nothing, a prompt a class, one a class and domain, a caption an image, "
-        "embeddings of captions, or learned tokens.",
+        "embeddings of captions, learned tokens; or 'auto': more where less does badly on the clients' images.",
     )
     prompt_template: str = Field(
         "a {style} of a {class}",

@@ -58,6 +58,14 @@ class RunConfig(  # later bases come first in the file
                 f"prompt-every = {self.prompt_every} has no effect with rounds = {self.rounds}, as nobody is asked "
                 "after the last round: set rounds to more than prompt-every, or prompt-every to 0"
             )
+        if self.prompt_level == "auto" and self.method == "mixed":
+            raise ValueError("prompt-level = 'auto' needs method = 'fgl': with method = 'mixed' name a level")
+        if self.prompt_level == "auto" and self.method == "fgl" and not self.client_evaluation:
+            raise ValueError(
+                "prompt-level = 'auto' goes by what clients say of the model: client-evaluation must be on"
+            )
+        if self.prompt_level == "auto" and self.prompt_every:
+            raise ValueError("prompt-level = 'auto' asks again by itself: set prompt-every to 0, or name a level")
         if self.fine_tune_epochs and self.method != "fgl":
             raise ValueError("fine-tune-epochs needs method = 'fgl': other methods have no synthetic images to tune on")
         if self.fine_tune_epochs and self.rounds == 0:

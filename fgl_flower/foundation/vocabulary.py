@@ -25,23 +25,28 @@ def unknown_names(names: Iterable[str], tokenizer: Tokenizer) -> list[str]:
     return unknown
 
 
+def unreadable(config: SynthesisConfig, names: Iterable[str]) -> list[str]:
+    """Return the names that the run's generator cannot read; none for one without a tokenizer of CLIP's kind."""
+    try:
+        return unknown_names(names, tokenizer_of(config.generator, config.generator_revision))
+    except ConfigError:
+        return []
+
+
 def unknown_names_note(config: SynthesisConfig, names: Iterable[str]) -> str:
     """Return a sentence on the names that the run's generator cannot read, "" if it reads all.
 
     Also "" for a generator without a tokenizer of CLIP's kind, whose vocabulary is not known here.
     """
     different = list(dict.fromkeys(names))
-    try:
-        unknown = unknown_names(different, tokenizer_of(config.generator, config.generator_revision))
-    except ConfigError:
-        return ""
+    unknown = unreadable(config, different)
     if not unknown:
         return ""
     shown = ", ".join(map(repr, unknown[:3])) + (", ..." if len(unknown) > 3 else "")
     return (
         f"{len(unknown)} of {len(different)} class names in the prompts are no words that the generator knows "
         f"({shown}): what it draws of them may show anything; "
-        "prompt-level = 'instance' with instance-template = '{caption}', 'embeddings' or 'tokens' describe the images"
+        "prompt-level = 'instance', 'embeddings', 'tokens' or 'auto' describe the images"
     )
 
 

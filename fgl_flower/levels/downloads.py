@@ -14,14 +14,14 @@ _TEXT_PARTS = ("tokenizer", "text_encoder")
 _GENERATOR_PARTS = ("unet", "vae", "scheduler")
 
 
-def client_models(config: RunConfig) -> dict[str, int]:
-    """Return the models that a client needs at the run's prompt level, and their sizes in bytes.
+def client_models(config: RunConfig, level: str = "") -> dict[str, int]:
+    """Return the models that a client needs at a prompt level, by default the run's, and their sizes in bytes.
 
     The generator counts by the parts that a client uses: its text encoder to average captions, denoiser and
     autoencoder too to learn tokens. A captioner of the hub that this machine has not cached counts nothing.
     """
     sizes: dict[str, int] = {}
-    needed = level_of(config.prompt_level).client_models
+    needed = level_of(level or config.prompt_level).client_models
     if "captioner" in needed and not CAPTIONER.refers(config.captioner):
         try:
             folder = captioner_folder(config.captioner, config.captioner_revision, download=False)

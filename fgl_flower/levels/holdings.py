@@ -1,7 +1,7 @@
 """What a prompt level may see of a client: its images with their classes and domains, and captions on demand."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 
 import datasets
@@ -30,6 +30,8 @@ class Holdings:
         The client's number, 0 to clients - 1.
     captioner : callable, optional
         Captions the images of a data set; only levels that need a captioner call it.
+    unnamed : collection of str
+        Classes whose names stay out of prompts made of captions.
     """
 
     def __init__(
@@ -40,12 +42,14 @@ class Holdings:
         config: RunConfig,
         partition_id: int = 0,
         captioner: Captioner | None = None,
+        unnamed: Collection[str] = (),
     ) -> None:
         self.dataset = dataset
         self.classes = classes
         self.domains = domains
         self.config = config
         self.partition_id = partition_id
+        self.unnamed = frozenset(unnamed)
         self._captioner = captioner
 
     def __len__(self) -> int:
@@ -75,8 +79,18 @@ class Holdings:
     def select(self, positions: Sequence[int]) -> "Holdings":
         """Return the images at these positions."""
         return Holdings(
-            self.dataset.select(positions), self.classes, self.domains, self.config, self.partition_id, self._captioner
+            self.dataset.select(positions),
+            self.classes,
+            self.domains,
+            self.config,
+            self.partition_id,
+            self._captioner,
+            self.unnamed,
         )
+
+    def of_classes(self, names: Collection[str]) -> "Holdings":
+        """Return the images of these classes."""
+        return self.select([i for i, label in enumerate(self.labels) if label in names])
 
     def chosen(self) -> "Holdings":
         """Return all images, or `max-captions` of them, evenly of every class and domain."""

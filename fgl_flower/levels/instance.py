@@ -7,9 +7,12 @@ from fgl_flower.levels.templates import caption_prompt
 
 
 def caption_prompts(held: Holdings) -> list[str]:
-    """Return the prompt of each image from its scrubbed caption."""
+    """Return the prompt of each image from its scrubbed caption, without the names of unnamed classes."""
     rows = zip(held.labels, held.image_domains, held.captions(), strict=True)
-    return [caption_prompt(held.config, label, domain, caption) for label, domain, caption in rows]
+    return [
+        caption_prompt(held.config, "" if label in held.unnamed else label, domain, caption)
+        for label, domain, caption in rows
+    ]
 
 
 class Instance(Level):

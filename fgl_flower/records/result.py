@@ -54,6 +54,12 @@ class Result(BaseModel):
     peak_device_memory_bytes: int | None = Field(None, description="Largest memory on the accelerator; None: not used.")
     synthetic_digest: str = Field("", description="SHA-256 over the synthetic images in plan order; empty: none.")
     models: list[dict[str, str]] = Field([], description="Each model's 'role', 'id' and 'revision'.")
+    transfer: dict[str, dict[str, int]] = Field(
+        {},
+        description="How the model trained on synthetic images does on the clients' own: images of each class that it "
+        "gets 'right', and 'total'. Empty: they were not asked.",
+    )
+    levels: dict[str, str] = Field({}, description="prompt-level = 'auto': the level that each class was drawn at.")
     quarantined: dict[str, str] = Field({}, description="Clients that were shut out, and why.")
     failures: list[Failure] = Field([], description="Clients that did not take part in a round, by reason.")
     skipped: dict[str, int] = Field(

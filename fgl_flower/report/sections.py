@@ -121,6 +121,19 @@ def _cell(share: float) -> dict[str, Any]:
     return {"share": f"{share:.2f}", "text": f"{100 * share:.0f}" if share >= 0.005 else "", "best": False}
 
 
+def transfer(result: Result) -> dict[str, float | None]:
+    """Return the share of the clients' images of each class that the one-shot model got right."""
+    return {name: counts["right"] / counts["total"] for name, counts in result.transfer.items()}
+
+
+def levels(result: Result) -> str:
+    """Return which classes were drawn at which level, "" where the run had one level."""
+    by_level: dict[str, list[str]] = {}
+    for name, level in result.levels.items():
+        by_level.setdefault(level or "not asked", []).append(name)
+    return "; ".join(f"drawn at level {level}: {', '.join(names)}" for level, names in by_level.items())
+
+
 def ledger(result: Result) -> list[tuple[str, str]]:
     """Return what a run cost as names and texts."""
     rows = [

@@ -52,6 +52,15 @@ serialised.</p>
 <div class="card"><h3>Test accuracy by {{ part }}</h3>{{ legend(runs) }}{{ bars(groups) }}</div>{% endfor %}
 </div>{% endif %}
 
+{% if transfer %}
+<h2>How synthetic images transfer</h2>
+<p class="note">The clients' own images that the model trained on synthetic images alone gets right, as the clients say.
+No image of theirs was sent. Of a class far below the others the generator draws something else than they have.</p>
+<div class="card"><h3>Clients' images that are right, by class</h3>{{ legend(runs) }}{{ bars(transfer) }}
+{% for name, text in levels %}<p class="note last">
+{% if runs|length > 1 %}<strong>{{ name }}</strong> {% endif %}{{ text }}</p>{% endfor %}</div>
+{% endif %}
+
 {% if over_rounds %}
 <h2>On the way</h2>
 <p class="note">Accuracy on the validation split. A dot with a dotted line is a method without rounds.</p>

@@ -157,7 +157,7 @@ def decode(
         return Rejection(f"a payload of kind {head.kind!r} holds other values than it should")
     if isinstance(columns, _Unchanged):
         return Unchanged(columns.partition)
-    if columns.kind != limits.kind and (columns.kind != "text" or columns.texts):
+    if limits.kind not in {columns.kind, "any"} and (columns.kind != "text" or columns.texts):
         return Rejection(f"the payload is of kind {columns.kind!r}, the run asks for {limits.kind!r}")
     if reason := _fault(columns, limits, frozenset(classes), frozenset(domains)):
         return Rejection(reason)

@@ -37,7 +37,7 @@ class Limits:
     count_tokens : callable
         The generator's own count of a text's tokens, where there is one.
     kind : str
-        The kind that the run asks for; only an empty ``text`` may come in its stead.
+        The kind that the run asks for; only an empty ``text`` may come in its stead. "any": whatever kind comes.
     array_bytes : int
         Size of all embeddings or learned tokens, in bytes.
     embedding : (int, int), optional
@@ -54,7 +54,7 @@ class Limits:
     prompt_tokens: int = 256
     tokens: int = 200_000
     count_tokens: Callable[[str], int] = rough_tokens
-    kind: Kind = "text"
+    kind: Kind | Literal["any"] = "text"
     array_bytes: int = 16 * 1024 * 1024
     embedding: tuple[int, int] | None = None
     token_vectors: int = 16

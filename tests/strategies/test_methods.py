@@ -57,8 +57,8 @@ def test_every_method_runs_from_end_to_end(tmp_path: Path, method: str, generato
 
 
 def test_generative_learning_with_rounds_and_fine_tuning(tmp_path: Path, generator: str) -> None:
-    one_shot = read_run(served(small(tmp_path, "fgl", generator)))
-    config = small(tmp_path, "fgl", generator, rounds=2, fine_tune_epochs=1)
+    one_shot = read_run(served(small(tmp_path, "fgl", generator, client_evaluation=False)))
+    config = small(tmp_path, "fgl", generator, rounds=2, fine_tune_epochs=1, client_evaluation=False)
     rounds = read_run(served(config))
     assert one_shot.result is not None
     assert rounds.result is not None

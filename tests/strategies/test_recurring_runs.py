@@ -203,7 +203,7 @@ def test_a_later_prompt_round_that_nobody_answers_ends_no_run(tmp_path: Path, ge
     def model(message: Message, context: Context) -> Message:
         return client_app(message, context)
 
-    run = served(app, small(tmp_path, "fgl", generator, rounds=2, prompt_every=1))
+    run = served(app, small(tmp_path, "fgl", generator, rounds=2, prompt_every=1, client_evaluation=False))
     assert run.state == "finished"
     assert [(e["round"], e["sent"]) for e in run.events if e["event"] == "prompts"] == [(0, 3), (1, 0)]
     failures = [e for e in run.events if e["event"] == "failure"]

@@ -1,0 +1,162 @@
+"""What clients are asked in a prompt round, and what is drawn from their answers.
+
+With a fixed level they are asked once. With `prompt-level = "auto"` the server begins with names where the generator
+can read them, and goes on class by class: where the model trained on what it drew does badly on the clients' images,
+those that hold the class are asked at the next level. A class goes back to the level that did best for it. Images
+whose prompts stay are not drawn again: the store has them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from fgl_flower.wire.payload import PromptPayload
+from fgl_flower.wire.question import Question
+from strategies.transfer import Transfer
+
+Log = Callable[[dict[str, Any]], None]
+
+
+class Inquiry:
+    """One run's questions and answers.
+
+    Parameters
+    ----------
+    classes : sequence of str
+        The federation's.
+    unnamed : collection of str
+        Classes whose names the generator cannot read: they stay out of prompts made of captions.
+    ladder : sequence of str
+        Levels of "auto", the cheapest first; empty: the run has one level, and clients are asked once.
+    goal : float
+        Share of a class's real images that the model must get right, 0..1.
+    max_bytes : int
+        What a client's answers may take in all; 0: no limit.
+    evaluates : bool
+        Whether clients are asked how the model does on their images; "auto" needs it.
+    log : callable, optional
+        Told of every question: level, classes, how many clients and why.
+
+    Attributes
+    ----------
+    level : dict of str to str
+        The level at which each class is drawn; "" is the run's own.
+    spent : dict of int to int
+        Bytes of each node's answers.
+    asked : dict of int to set of str
+        Levels at which each node was asked.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        unnamed: Sequence[str] = (),
+        ladder: Sequence[str] = (),
+        goal: float = 0.8,
+        max_bytes: int = 0,
+        evaluates: bool = True,
+        log: Log = lambda event: None,
+    ) -> None:
+        self.classes = tuple(classes)
+        self.unnamed = tuple(unnamed)
+        self.ladder = tuple(ladder)
+        self.goal = goal
+        self.max_bytes = max_bytes
+        self.evaluates = evaluates
+        self.log = log
+        self.level: dict[str, str] = dict.fromkeys(classes, "")
+        self.spent: dict[int, int] = {}
+        self.asked: dict[int, set[str]] = {}
+        self._answers: dict[str, dict[int, PromptPayload]] = {}  # by level and node
+        self._heard: dict[int, dict[str, int]] = {}  # images of each class that a node was asked about, by node
+        self._best: dict[str, tuple[float, str]] = {}  # of each class the best share so far, and its level
+        self._tried: dict[str, int] = {}  # of each class the last rung of the ladder that was asked for
+
+    def first(self) -> list[Question]:
+        """Return the questions that open a prompt round, to be asked one after the other."""
+        if not self.ladder:
+            return [Question(unnamed=self.unnamed, max_bytes=self.max_bytes)]
+        strange = [name for name in self.classes if name in self.unnamed]
+        rungs = {0: [name for name in self.classes if name not in self.unnamed], min(1, len(self.ladder) - 1): strange}
+        why = {0: "names are asked for first", 1: "the generator cannot read these names"}
+        return [self._question(rung, names, why[rung]) for rung, names in rungs.items() if names]
+
+    def addressed(self, question: Question, nodes: Sequence[int]) -> dict[int, Question]:
+        """Return what each of the nodes is asked: nothing of those without such a class or without bytes left."""
+        result = {}
+        for node in nodes:
+            left = self.max_bytes - self.spent.get(node, 0) if self.max_bytes else 0
+            if self.max_bytes and left <= 0:
+                continue
+            if self._holds(node, question.classes):
+                result[node] = replace(question, max_bytes=max(0, left))
+        return result
+
+    def take(self, node: int, question: Question, payload: PromptPayload, size: int) -> None:
+        """Keep a node's answer of so many bytes."""
+        self.spent[node] = self.spent.get(node, 0) + size
+        self.asked.setdefault(payload.partition_id, set()).add(question.level)
+        self._answers.setdefault(question.level, {})[node] = payload
+        heard = self._heard.setdefault(node, {})
+        heard.update({name: payload.class_counts.get(name, 0) for name in question.classes or self.classes})
+
+    def settle(self, question: Question) -> None:
+        """Draw the classes of a question from its answers, those of which there is any."""
+        answers = self._answers.get(question.level, {}).values()
+        told = {prompt.label for payload in answers for prompt in payload.prompts}
+        for name in question.classes or self.classes:
+            if name in told:
+                self.level[name] = question.level
+
+    def payloads(self) -> list[PromptPayload]:
+        """Return what is to be drawn: of every node and level the prompts of the classes that are at that level."""
+        result: list[PromptPayload] = []
+        counted: set[int] = set()
+        for level, answers in self._answers.items():
+            for node, payload in answers.items():
+                kept = tuple(p for p in payload.prompts if self.level[p.label] == level)
+                arrays = payload.arrays if kept else {}
+                own = replace(payload, prompts=kept, arrays=arrays)
+                held = {name: n for name, n in self._heard[node].items() if n}
+                own = replace(own, class_counts={} if node in counted else held)  # a client's images count once
+                counted.add(node)
+                if kept or own.class_counts:
+                    result.append(own if kept else replace(own, kind="text"))
+        return sorted(result, key=lambda payload: (payload.partition_id, payload.kind))
+
+    def learn(self, transfer: Transfer) -> list[Question]:
+        """Return what to ask next after a model did so on the clients' images; nothing where all is well or exhausted.
+
+        A class whose last level did no better than an earlier one goes back to that.
+        """
+        if not self.ladder:
+            return []
+        wanted: dict[int, list[str]] = {}
+        for name in self.classes:
+            share = transfer.share(name)
+            if share is None:
+                continue
+            if name not in self._best or share > self._best[name][0]:
+                self._best[name] = share, self.level[name]
+            best, self.level[name] = self._best[name]
+            rung = self._tried.get(name, 0) + 1
+            if best < self.goal and rung < len(self.ladder):
+                wanted.setdefault(rung, []).append(name)
+        return [self._question(rung, names, self._why(transfer, names)) for rung, names in sorted(wanted.items())]
+
+    def _why(self, transfer: Transfer, names: Sequence[str]) -> str:
+        shares = ", ".join(f"{name} {transfer.share(name):.0%}" for name in names)
+        return f"of the clients' images the model gets right: {shares}"
+
+    def _question(self, rung: int, names: Sequence[str], why: str) -> Question:
+        level = self.ladder[rung]
+        self._tried.update(dict.fromkeys(names, rung))
+        # A name that was no help is left out of captions, too: the generator means something else by it.
+        unnamed = tuple(names) if rung else ()
+        self.log({"event": "question", "level": level, "classes": list(names), "why": why})
+        return Question(level, tuple(names), unnamed, self.max_bytes)
+
+    def _holds(self, node: int, names: Sequence[str]) -> bool:
+        """Return whether a node has images of any of the classes, or has not been asked about them yet."""
+        heard = self._heard.get(node, {})
+        return not names or any(heard.get(name, 1) for name in names)

@@ -96,7 +96,11 @@ class Inquiry:
         """Keep a node's answer of so many bytes."""
         self.spent[node] = self.spent.get(node, 0) + size
         self.asked.setdefault(payload.partition_id, set()).add(question.level)
-        self._answers.setdefault(question.level, {})[node] = payload
+        answers = self._answers.setdefault(question.level, {})
+        if (earlier := answers.get(node)) is not None and question.classes:  # it spoke of other classes then
+            prompts = tuple(sorted({*earlier.prompts, *payload.prompts}))
+            payload = replace(payload, prompts=prompts, arrays={**earlier.arrays, **payload.arrays})
+        answers[node] = payload
         heard = self._heard.setdefault(node, {})
         heard.update({name: payload.class_counts.get(name, 0) for name in question.classes or self.classes})
 

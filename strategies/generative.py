@@ -88,12 +88,12 @@ def _run(
 
 
 def warn_of_unknown_classes(server: Server, strategy: FGL) -> None:
-    """Warn of classes that the model has learned well from synthetic images and does not know on the clients' own."""
+    """Warn by name of classes that the generator does not seem to know, going by the clients' own images."""
     transfer, images, arrays = strategy.transfer, strategy.images, strategy.one_shot
     if transfer is None or images is None or arrays is None or not transfer.unknown():
         return
     learned = server.recall(arrays, images)
-    if sentence := transfer.warning(dict(zip(server.source.classes, learned, strict=True))):
+    for sentence in transfer.warnings(dict(zip(server.source.classes, learned, strict=True))):
         server.folder.warn(sentence)
 
 

@@ -61,21 +61,34 @@ class Transfer:
         """Return the classes of which surely less than half is right, by the upper end of Wilson's 95 % interval."""
         return [name for name, counts in self.figures().items() if _upper(counts[RIGHT], counts[TOTAL]) < _UNKNOWN]
 
-    def warning(self, learned: Mapping[str, float]) -> str:
-        """Return a sentence on the classes that the generator does not seem to know, "" without any.
+    def warnings(self, learned: Mapping[str, float]) -> list[str]:
+        """Return sentences on the classes of which the model gets surely less than half right; none without any.
 
-        `learned` is the share of a class's synthetic images that the model gets right: of a class that it has not
-        learned even from these, nothing can be said of the generator.
+        `learned` is the share of a class's synthetic images that the model gets right. Where it is high, the generator
+        draws something else than clients have; where it is not, it draws classes alike, or training was too short.
         """
-        names = [name for name in self.unknown() if learned[name] >= _LEARNED]
-        if not names:
-            return ""
+        unknown = self.unknown()
+        other = [name for name in unknown if learned[name] >= _LEARNED]
+        alike = [name for name in unknown if name not in other]
+        hint = "another prompt-level may tell the generator what they show ('auto' finds out)"
+        sentences = []
+        if other:
+            sentences.append(
+                f"{self._listed(other)}, though it has learned their synthetic images: the generator draws something "
+                f"else than clients have; {hint}"
+            )
+        if alike:
+            sentences.append(
+                f"{self._listed(alike)}, and it has not learned their synthetic images either: the generator draws "
+                f"classes alike, or training was too short; {hint}"
+            )
+        return sentences
+
+    def _listed(self, names: Sequence[str]) -> str:
         shown = ", ".join(f"{name!r} ({self.share(name):.0%})" for name in names[:5])
         shown += ", ..." if len(names) > 5 else ""
-        return (
-            f"of {len(names)} of {len(self.classes)} classes the model gets under half of the clients' images right: "
-            f"{shown}; the generator does not know what they show, another prompt-level may tell it ('auto' finds out)"
-        )
+        of = f"{len(names)} of {len(self.classes)} classes"
+        return f"the model gets less than half of the clients' images right of {of}: {shown}"
 
 
 def _upper(right: int, total: int) -> float:

@@ -21,6 +21,8 @@ LADDER = ("class-style", "instance", "embeddings", "tokens")
 class Auto(ClassStyle):
     """Begins as the class-style level."""
 
+    client_models = frozenset({"captioner"})
+
     def offer(self, payloads: Sequence[PromptPayload], config: RunConfig, classes: Sequence[str]) -> Offered:
         """Return what the payloads offer, those of each kind together; a client may have sent several."""
         from fgl_flower.levels.embeddings import Embeddings

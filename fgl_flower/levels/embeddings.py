@@ -108,12 +108,13 @@ def _centre(encoded: np.ndarray, weights: np.ndarray, centre: str) -> np.ndarray
 
 def _clusters(encoded: np.ndarray, weights: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Return the cluster of each text, 0 to at most `count` - 1; (texts,) int."""
-    if count == 1 or len(encoded) == 1:
+    rows = encoded.reshape(len(encoded), -1)
+    different = len(np.unique(rows, axis=0))  # long captions may be cut off to the same tokens
+    if min(count, different) == 1:
         return np.zeros(len(encoded), dtype=int)
     from sklearn.cluster import KMeans
 
-    means = KMeans(min(count, len(encoded)), n_init=3, random_state=seed)
-    return means.fit_predict(encoded.reshape(len(encoded), -1), sample_weight=weights)
+    return KMeans(min(count, different), n_init=3, random_state=seed).fit_predict(rows, sample_weight=weights)
 
 
 @lru_cache(maxsize=1)

@@ -24,7 +24,7 @@ def configured(tmp_path: Path, **changes: object) -> RunConfig:
 
 def test_own_generator_captioner_partition_and_observer(tmp_path: Path) -> None:
     witness = Witness()
-    config = configured(tmp_path, rounds=1)
+    config = configured(tmp_path, rounds=1, client_evaluation=False)  # one epoch: classes are told badly
     preflight(config)
     finished = read_run(run_folder(config, observers=[witness]))
     result = finished.result

@@ -55,7 +55,8 @@ def test_an_example_runs_with_its_own_object(name: str, tmp_path: Path, tiny_che
     assert run.result == result
     assert not result.failures
     # The tiny generator of the tests knows few words, of which a run warns.
-    others = [warning for warning in result.warnings if "no words that the generator knows" not in warning]
+    expected = ("no words that the generator knows", "less than half of the clients' images right")
+    others = [warning for warning in result.warnings if not any(part in warning for part in expected)]
     assert not others or name in {"own_dataset", "own_level"}
     if name == "own_dataset":
         assert list(result.accuracy_by_class)[:2] == ["zero", "one"]

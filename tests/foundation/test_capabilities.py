@@ -166,7 +166,7 @@ def test_levels_that_need_clip_name_those_that_do_not(made: Make, level: str, fa
     folder = made(pipeline, scheduler, **parts)
     for name in parts:
         (folder / name / WEIGHTS).touch()
-    assert "names, class, class-style or instance" in refused(folder, prompt_level=level)
+    assert "names, class, class-style, instance or auto" in refused(folder, prompt_level=level)
     check_generator(configured(folder, prompt_level="class"))
 
 
@@ -184,7 +184,7 @@ def test_a_generator_of_ones_own_skips_all_but_levels_and_intervals() -> None:
     told = " ".join(notes(configured(own, **given)))
     assert all(key in told for key in ("scheduler", "guidance", "steps", "negative-prompt"))
     assert "guidance-until" in refused(own, guidance_until=0.5)
-    assert "class-style or instance" in refused(own, prompt_level="embeddings")
+    assert "class-style, instance or auto" in refused(own, prompt_level="embeddings")
 
 
 @pytest.mark.parametrize(
@@ -360,9 +360,13 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     ("keys", "array_bytes", "prompts"),
     [
         # one embedding is 77 * 768 * 2 = 118,272 bytes
-        ({"embedding_groups": "class"}, 200 * 118_272, 5_000),
+        ({"embedding_groups": "class", "embedding_clusters": 1}, 200 * 118_272, 5_000),
         ({"embedding_groups": "class", "embedding_clusters": 3}, 600 * 118_272, 5_000),
-        ({"embedding_groups": "class-style"}, 600 * 118_272, 5_000),  # two styles, and images of none
+        (
+            {"embedding_groups": "class-style", "embedding_clusters": 1},
+            600 * 118_272,
+            5_000,
+        ),  # two styles, and images of none
         ({"embedding_clusters": 64}, 1_000 * 118_272, 5_000),  # of max-captions images come no more embeddings
         ({"embedding_clusters": 64, "max_captions": 50_000}, 38_400 * 118_272, 38_400),
         ({"embedding_groups": "class", "max_captions": 10}, 16 * 1024**2, 5_000),  # never below the usual bound

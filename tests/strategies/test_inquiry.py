@@ -125,11 +125,14 @@ def test_a_question_survives_the_wire_and_says_nothing_of_what_is_usual() -> Non
     assert Question.of(question.to_config()) == question
 
 
-def test_unknown_classes_are_those_surely_below_a_half_that_the_model_has_learned() -> None:
+def test_unknown_classes_are_those_surely_below_a_half() -> None:
     found = transfer(star=0.39, moon=0.41, BX_12=0.9)  # Wilson's upper end: 0.488 and 0.508
     assert found.unknown() == ["star"]
-    assert "'star' (39%)" in found.warning({"star": 0.9, "moon": 0.9, "BX-12": 0.9})
-    assert found.warning({"star": 0.7, "moon": 0.9, "BX-12": 0.9}) == ""
+    (other,) = found.warnings({"star": 0.9, "moon": 0.9, "BX-12": 0.9})
+    assert "1 of 3 classes: 'star' (39%), though it has learned" in other
+    (alike,) = found.warnings({"star": 0.7, "moon": 0.9, "BX-12": 0.9})
+    assert "'star' (39%), and it has not learned" in alike
+    assert transfer(star=0.9, moon=0.5).warnings({}) == []
     assert transfer(star=1.0).share("moon") is None
     assert transfer(star=0.5, moon=1.0).overall == 0.75
 

@@ -1,5 +1,6 @@
 """The drawings: placed by value, self-contained, in the page's colours, the same for the same data."""
 
+import math
 import re
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fgl_flower.report.charts import Curve, line_chart
+from fgl_flower.report.cost_plot import Cost, cost_plot
 from fgl_flower.report.dot_plot import Dot, dot_plot, scale_of
 from fgl_flower.report.drawing import swatch
 from fgl_flower.report.intervals import Interval, interval
@@ -38,6 +40,7 @@ CHARTS: list[Callable[[], str]] = [
     curves,
     lambda: line_chart([Curve(HOSTILE, 2, ((1e5, 0.2), (3e7, 0.6)))], "bytes"),
     lambda: dot_plot(ROWS, (0, 100, 20)),
+    lambda: cost_plot([Cost(HOSTILE, 3, 2e3, interval([0.5, 0.7])), Cost("b", 9, 0, interval([0.9]))]),
     lambda: partition_plot(np.array([[3, 0, 10_000], [0, 0, 2], [1, 4, 0]]), [HOSTILE, "ring", "star"]),
 ]
 
@@ -199,3 +202,22 @@ def test_the_axis_holds_every_dot_and_whisker(rows: list[tuple[float, float]]) -
     for mean, half in rows:
         assert low <= 100 * max(0, mean - half) + 1e-9
         assert 100 * min(1, mean + half) - 1e-9 <= high
+
+
+def test_costs_lie_at_their_bytes_and_shares_and_nothing_sent_at_the_left_edge() -> None:
+    whole = [
+        Cost("prompts", 0, 1e3, Interval(0.5, 0.25, 3)),
+        Cost("weights", 1, 1e7, Interval(1.0, math.nan, 1)),
+        Cost("central", 2, 0, Interval(0.0, math.nan, 1)),
+    ]
+    svg = cost_plot(whole)
+    (prompts,), (weights,), (central,) = (dots(svg, cost.name) for cost in whole)
+    (whisker,) = lines(svg, "prompts")
+    assert (weights[0] - prompts[0]) / 4 == near(prompts[0] - central[0], rel=1e-3)  # a decade is a decade
+    assert central[0] < prompts[0]
+    height = central[1] - weights[1]
+    assert (central[1] - prompts[1]) / height == near(0.5, abs=1e-3)
+    assert sorted((central[1] - y) / height for _, y in whisker) == near([0.25, 0.75], abs=1e-3)
+    assert (lines(svg, "weights"), "0 B" in texts(svg)) == ([], True)
+    assert "0 B" not in texts(cost_plot(whole[:2]))
+    assert cost_plot(whole[2:]) == ""

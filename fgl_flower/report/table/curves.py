@@ -6,6 +6,7 @@ from typing import Any
 
 from fgl_flower.records.reading import Run
 from fgl_flower.report.charts import Curve, line_chart
+from fgl_flower.report.cost_plot import Cost, cost_plot
 from fgl_flower.report.dot_plot import Dot, dot_plot, scale_of
 from fgl_flower.report.intervals import interval
 from fgl_flower.report.table.rows import Column, Row, columns_of, methods_of
@@ -24,6 +25,22 @@ def dot_plots(rows: Sequence[Row]) -> list[dict[str, Any]]:
         return []
     scale = scale_of(everything)
     return [{"title": title, "svg": dot_plot(dots, scale)} for title, dots in columns]
+
+
+def cost_plots(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return a plot of accuracy against bytes up per client for each column in which a method sends anything."""
+    series = {method.name: method.series for method in methods_of(rows)}
+    plots = []
+    for column in columns_of(rows):
+        costs = [
+            Cost(row.names[0], series[row.names[0]], fmean(r.bytes_up_per_client for r in results), interval(shares))
+            for row in column.rows
+            if (results := list(row.results.values())) and (shares := list(row.accuracies.values()))
+        ]
+        if svg := cost_plot(costs):
+            legend = [{"name": cost.name, "series": cost.series} for cost in costs]
+            plots.append({"title": column.title, "legend": legend, "svg": svg})
+    return plots
 
 
 def curve_pairs(rows: Sequence[Row]) -> list[dict[str, Any]]:

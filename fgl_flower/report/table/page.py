@@ -11,7 +11,7 @@ from fgl_flower.report import sections
 from fgl_flower.report.formatting import seeds_text
 from fgl_flower.report.parts import fill
 from fgl_flower.report.table import figures as table_figures
-from fgl_flower.report.table.curves import curve_pairs, dot_plots
+from fgl_flower.report.table.curves import cost_plots, curve_pairs, dot_plots
 from fgl_flower.report.table.rows import Column, Row, TableReport, columns_of, methods_of
 from fgl_flower.report.table.template import TABLE
 from fgl_flower.report.table.tuned import at_an_end
@@ -33,6 +33,7 @@ def render_table_page(report: TableReport) -> str:
         "intervals": any(len(row.results) > 1 for row in rows),
         "most": max((len(row.results) for row in rows), default=0),
         "dots": dot_plots(rows),
+        "cost_plots": cost_plots(rows),
         "differences": table_figures.difference_table(rows, report.against) if report.against else None,
         "curves": curve_pairs(rows),
         "galleries": _galleries(rows),

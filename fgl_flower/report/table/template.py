@@ -47,7 +47,7 @@ sides. Coloured where the 95&nbsp;% interval leaves out zero.</p>
 <h2 id="cost">Cost</h2>
 <p class="note">Means over seeds. Bytes are those of the messages as serialised; images are those the server drew.
 {{ others_work }}</p>
-{% if cost_plots %}<div class="many wide below">{% for plot in cost_plots %}<div class="card plot">
+{% if cost_plots %}<div class="many" style="margin-bottom:14px">{% for plot in cost_plots %}<div class="card plot">
 <h3>Accuracy against bytes up per client{% if plot.title %}: {{ plot.title }}{% endif %}</h3>
 {{ legend(plot.legend) }}{{ plot.svg }}</div>{% endfor %}</div>{% endif %}
 <div class="many wide">{% for column in columns %}<div class="card">

@@ -16,6 +16,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvgM, Strategy
 from flwr.supercore import log
 
+from fgl_flower.errors import RunError
 from fgl_flower.records.ledger import message_bytes
 from fgl_flower.wire.codec import HELD_KEY, decode
 from fgl_flower.wire.limits import Limits
@@ -252,8 +253,13 @@ class FGL(Strategy):
         return transfer
 
     def _send(self, messages: Sequence[Message]) -> Iterable[Message]:
+        """Return the replies to what is asked beyond a round's first question; having none ends no run."""
         assert self._grid is not None
-        return self._grid.send_and_receive(messages, timeout=self.timeout) if messages else []
+        try:
+            return self._grid.send_and_receive(messages, timeout=self.timeout) if messages else []
+        except RunError as error:
+            log(INFO, "%s; the run goes on with what clients said before", error)
+            return []
 
     def _messages(self, number: int, question: Question) -> list[Message]:
         """Return what each node is asked: by the round of the payload held it knows whether a later one was lost."""

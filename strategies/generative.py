@@ -6,9 +6,7 @@ from pathlib import Path
 
 from flwr.app import ArrayRecord
 
-from fgl_flower.config import RunConfig
 from fgl_flower.foundation.captioner import captioner_revision
-from fgl_flower.foundation.vocabulary import unreadable
 from fgl_flower.learning.images import Images
 from fgl_flower.levels.downloads import client_models
 from fgl_flower.levels.level import level_of
@@ -25,7 +23,7 @@ from strategies.fgl import FGL, Trainer
 from strategies.inquiry import Inquiry
 from strategies.one_shot import one_shot_model
 from strategies.outcome import Outcome
-from strategies.planning import ladder
+from strategies.planning import inquiry_of
 from strategies.samples import some_of_each_class
 from strategies.server import Server
 from strategies.synthesis import Synthesis
@@ -64,7 +62,7 @@ def _run(
     server: Server, drawing: "Drawing", train: Trainer, fine_tune: Trainer | None = None, *, evaluates: bool = False
 ) -> Outcome:
     config = server.config
-    inquiry = drawing.inquiry = inquiry_of(server, evaluates=evaluates)
+    inquiry = drawing.inquiry = inquiry_of(config, server.source.classes, evaluates=evaluates, log=server.folder.log)
     strategy = FGL(
         strategy_of(config.wrapped, config),
         drawing,
@@ -95,21 +93,6 @@ def warn_of_unknown_classes(server: Server, strategy: FGL) -> None:
     learned = server.recall(arrays, images)
     for sentence in transfer.warnings(dict(zip(server.source.classes, learned, strict=True))):
         server.folder.warn(sentence)
-
-
-def inquiry_of(server: Server, *, evaluates: bool) -> Inquiry:
-    """Return what clients of a run are asked: its level alone or, with "auto", as many as it takes."""
-    config, classes = server.config, server.source.classes
-    default = config.instance_template == RunConfig.model_fields["instance_template"].default
-    return Inquiry(
-        classes,
-        unreadable(config, classes) if default else (),
-        ladder(config) if config.prompt_level == "auto" and evaluates else (),
-        config.transfer_goal,
-        config.max_client_bytes,
-        evaluates=evaluates,
-        log=server.folder.log,
-    )
 
 
 class Drawing:

@@ -9,7 +9,7 @@ from fgl_flower.data.sources import load_source
 from fgl_flower.errors import ConfigError, ModelError, RunError
 from fgl_flower.foundation.text import tokenizer_of
 from fgl_flower.foundation.truncation import truncation_for
-from fgl_flower.foundation.vocabulary import unknown_names_note
+from fgl_flower.foundation.vocabulary import unknown_names_note, unreadable
 from fgl_flower.levels.auto import LADDER
 from fgl_flower.levels.level import level_of
 from fgl_flower.synthesis.generator_checks import check_generator
@@ -19,6 +19,7 @@ from fgl_flower.wire.limits import Kind, Limits
 from fgl_flower.wire.payload import PromptPayload
 from fgl_flower.wire.vectors import FLOAT16, TOKEN_HEADER_LIMIT
 from strategies.budget import allot, held_images
+from strategies.inquiry import Inquiry, Log
 
 
 @lru_cache(maxsize=4)
@@ -66,6 +67,20 @@ def limits_for(config: RunConfig) -> Limits:
     widest = {f.name: max(getattr(limits, f.name) for limits in found) for f in fields(Limits) if f.type is int}
     embedding = next((limits.embedding for limits in found if limits.embedding), None)
     return replace(found[0], kind="any", embedding=embedding, **widest)
+
+
+def inquiry_of(config: RunConfig, classes: Sequence[str], *, evaluates: bool, log: Log = lambda event: None) -> Inquiry:
+    """Return what clients of a run are asked: its level alone or, with "auto", as many as it takes."""
+    default = config.instance_template == RunConfig.model_fields["instance_template"].default
+    return Inquiry(
+        classes,
+        unreadable(config, classes) if default else (),
+        ladder(config) if config.prompt_level == "auto" and evaluates else (),
+        config.transfer_goal,
+        config.max_client_bytes,
+        evaluates=evaluates,
+        log=log,
+    )
 
 
 def ladder(config: RunConfig) -> list[str]:

@@ -78,34 +78,42 @@ def preview(
         from clients.client_app import app as client_app
         from clients.data import Client
         from clients.prompting import prompt_payload
-        from fgl_flower.wire.codec import encode
+        from strategies.planning import inquiry_of
 
         if not 0 <= client < config.clients:
             raise ConfigError(f"--client {client}: the run has clients 0 to {config.clients - 1}")
         with console.status(f"client {client} looks at its images"):
             owner = Client(client, config)
-            payload = prompt_payload(owner)
-            records = encode(payload)
-            size = _message_bytes(client_app, records)
-        values: Any = records["payload"]
-        for key, value in json.loads(zlib.decompress(values["data"])).items():
-            shown = json.dumps(value, ensure_ascii=False, indent=2 if key == "texts" else None)
-            console.print(f"{key}: {shown}", soft_wrap=True, markup=False, highlight=False)
+            asked = inquiry_of(config, owner.source.classes, evaluates=config.client_evaluation)
+            answers = [prompt_payload(owner, question) for question in asked.first()]
+        for payload in answers:
+            _show(client, payload, client_app)
         _remark(owner.source.notes)
         if left_out := owner.skipped:
             _remark([f"client {client} leaves out images that cannot be read: {len(left_out)}", *left_out])
-        sizes = [f"text {human_bytes(len(values['data']))} compressed"]
-        if payload.arrays:
-            one = next(iter(payload.arrays.values()))
-            total = sum(len(array.data) for array in payload.arrays.values())
-            sizes.append(f"{len(payload.arrays)} arrays of {one.rows} x {one.width} float16, {human_bytes(total)}")
-        console.print(
-            f"client {client} would send {size:,} bytes: kind {payload.kind}, {len(payload.prompts):,} prompts, "
-            f"{', '.join(sizes)}; the rest is Flower's message around it",
-            soft_wrap=True,
-            markup=False,
-            highlight=False,
-        )
+
+
+def _show(client: int, payload: Any, client_app: Any) -> None:
+    """Print a payload as it stands on the wire, and its size."""
+    from fgl_flower.wire.codec import encode
+
+    records = encode(payload)
+    values: Any = records["payload"]
+    for key, value in json.loads(zlib.decompress(values["data"])).items():
+        shown = json.dumps(value, ensure_ascii=False, indent=2 if key == "texts" else None)
+        console.print(f"{key}: {shown}", soft_wrap=True, markup=False, highlight=False)
+    sizes = [f"text {human_bytes(len(values['data']))} compressed"]
+    if payload.arrays:
+        one = next(iter(payload.arrays.values()))
+        sent = len(values["arrays"]) if "arrays" in values else sum(map(len, values["files"]))
+        sizes.append(f"{len(payload.arrays)} arrays of {one.rows} x {one.width} float16, {human_bytes(sent)}")
+    console.print(
+        f"client {client} would send {_message_bytes(client_app, records):,} bytes: kind {payload.kind}, "
+        f"{len(payload.prompts):,} prompts, {', '.join(sizes)}; the rest is Flower's message around it",
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )
 
 
 def _generative(config: RunConfig) -> RunConfig:
@@ -121,7 +129,7 @@ def _query_prompts(config: RunConfig) -> tuple[Any, dict[str, str], list[str]]:
     from clients.client_app import app as client_app
     from fgl_flower.data.sources import load_source
     from fgl_flower.preflight import preflight
-    from fgl_flower.records.ledger import Ledger
+    from fgl_flower.records.ledger import Ledger, message_bytes
     from fgl_flower.simulation import InlineGrid
     from fgl_flower.synthesis.generator_checks import notes
     from fgl_flower.synthesis.space import check_space
@@ -130,7 +138,7 @@ def _query_prompts(config: RunConfig) -> tuple[Any, dict[str, str], list[str]]:
     from fgl_flower.wire.payload import PromptPayload
     from strategies.gate import Gate
     from strategies.guarded_grid import GuardedGrid
-    from strategies.planning import limits_for, notes_on, plan_for
+    from strategies.planning import inquiry_of, limits_for, notes_on, plan_for
 
     preflight(config)
     source, limits = load_source(config), limits_for(config)
@@ -138,16 +146,22 @@ def _query_prompts(config: RunConfig) -> tuple[Any, dict[str, str], list[str]]:
     gate = Gate(ArrayRecord(), config.clients, source.classes, source.domains, limits)
     inline = InlineGrid(client_app, config.clients, config.to_flat())
     grid = GuardedGrid(inline, gate, Ledger(config.clients), events.append)
-    question = RecordDict({"config": ConfigRecord({"server-round": 0})})
-    replies = list(grid.send_and_receive([Message(question, n, "query.prompts") for n in grid.get_node_ids()]))
+    asked = inquiry_of(config, source.classes, evaluates=config.client_evaluation)
+    payloads: list[PromptPayload] = []
+    for question in asked.first():
+        content = RecordDict({"config": ConfigRecord({"server-round": 0, **question.to_config()})})
+        for reply in grid.send_and_receive([Message(content, n, "query.prompts") for n in grid.get_node_ids()]):
+            payload = decode(reply.content, limits, source.classes, source.domains)
+            if isinstance(payload, PromptPayload):
+                payloads.append(payload)
+                asked.take(reply.metadata.src_node_id, question, payload, message_bytes(reply))
+        asked.settle(question)
     if failures := [event["reason"] for event in events if event["event"] == "failure"]:
         raise RunError(f"{len(failures)} clients failed; the last one: {failures[-1]}")
-    decoded = [decode(reply.content, limits, source.classes, source.domains) for reply in replies]
-    payloads = [p for p in decoded if isinstance(p, PromptPayload)]
     left_out = [
         f"client {p.partition_id} leaves out images that cannot be read: {p.skipped}" for p in payloads if p.skipped
     ]
-    made = plan_for(config, source.classes, payloads)
+    made = plan_for(config, source.classes, asked.payloads() if asked.ladder else payloads)
     remarks = [*source.notes, *notes(config), *left_out, *notes_on(config, made)]
     try:
         store = SyntheticStore(Path(config.store_dir or Path(config.runs_dir) / "store").expanduser())

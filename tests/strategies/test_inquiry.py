@@ -235,3 +235,30 @@ def test_a_conversation_ends_with_the_model_that_did_best_on_the_clients_images(
     assert strategy.transfer is not None
     assert strategy.transfer.figures() == {"star": {"right": 27, "total": 30}, "moon": {"right": 21, "total": 30}}
     assert inquiry.level == {"star": "class-style", "moon": "instance"}
+
+
+def test_captions_that_nobody_can_give_end_no_run() -> None:
+    app = ClientApp()
+
+    @app.query("prompts")
+    def query(message: Message, context: Context) -> Message:
+        if message.content["config"]["prompt-level"] != "class-style":
+            raise RuntimeError("the captioner is out of memory")
+        number = int(context.node_config["partition-id"])
+        return Message(encode(PromptPayload(number, (Prompt("a star", "star"),), {"star": 1})), reply_to=message)
+
+    @app.evaluate("by_class")
+    def evaluate(message: Message, context: Context) -> Message:
+        values = {"num-examples": 1, "partition-id": int(context.node_config["partition-id"])}
+        metrics = MetricRecord({**values, "right": [0, 0], "total": [1, 0]})
+        return Message(RecordDict({"metrics": metrics}), reply_to=message)
+
+    drawn = Drawn()
+    inquiry = Inquiry(drawn.classes, ladder=LADDER)
+    strategy = FGL(FedAvg(), drawn, lambda arrays, images, server_round: filled(7), inquiry=inquiry)
+    gate = Gate(filled(0), 3, drawn.classes, (), drawn.limits)
+    grid = GuardedGrid(InlineGrid(app, 3, {}), gate, Ledger(3), lambda event: None)
+    result = strategy.start(grid, filled(0), num_rounds=1, evaluate_fn=lambda number, arrays: None)
+    assert float(result.arrays["b"].numpy()) == 7
+    assert inquiry.level["star"] == "class-style"
+    assert len(grid.failures) == 3

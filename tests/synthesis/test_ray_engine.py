@@ -48,9 +48,12 @@ def test_actors_draw_what_the_local_engine_draws_even_when_killed(tiny_checkpoin
     def kill_one(done: int, _: int) -> None:
         if done >= 16 and not killed:
             ours = psutil.Process().children(recursive=True)
-            actor = next(p for p in ours if p.cmdline()[:1] and p.cmdline()[0].startswith("ray::Painter"))
-            killed.append(actor.pid)
-            actor.kill()
+            named = psutil.process_iter(["pid", "cmdline"])  # asks all at once; one that has just ended has no names
+            titles = {p.pid: (p.info["cmdline"] or [""])[0] for p in named}
+            actors = [p for p in ours if titles.get(p.pid, "").startswith("ray::Painter")]
+            for actor in actors[:1]:  # Ray sets the titles anew for every task: without any now, at the next progress
+                killed.append(actor.pid)
+                actor.kill()
 
     store = SyntheticStore(tmp_path / "ray")
     report = RayEngine(str(tiny_checkpoint), device="cpu", batch_size=4, actors=3).fill(plan, store, kill_one)

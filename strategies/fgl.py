@@ -17,7 +17,7 @@ from flwr.serverapp.strategy import FedAvgM, Strategy
 from flwr.supercore import log
 
 from fgl_flower.errors import RunError
-from fgl_flower.records.ledger import message_bytes
+from fgl_flower.records.ledger import object_bytes
 from fgl_flower.wire.codec import HELD_KEY, decode
 from fgl_flower.wire.limits import Limits
 from fgl_flower.wire.payload import PromptPayload, Rejection, Unchanged
@@ -229,18 +229,19 @@ class FGL(Strategy):
     def _improve(self, arrays: ArrayRecord, number: int) -> ArrayRecord:
         """Ask clients how the model does on their images, then for more where it does badly, as long as that helps."""
         assert self.inquiry is not None
-        drawn, images = self._payloads(), self.images
+        drawn, images, levels = self._payloads(), self.images, dict(self.inquiry.level)
         transfer = best = self._ask_transfer(arrays, number)
         while questions := self.inquiry.learn(transfer):
             for question in questions:
                 self._take(number, self._send(self._messages(number, question)), question)
-            payloads = self._payloads()
+            payloads, mixed = self._payloads(), dict(self.inquiry.level)
             tried = self._learn(payloads, number)
             transfer = self._ask_transfer(tried, number)
             if transfer.overall > best.overall:
-                arrays, best, drawn, images = tried, transfer, payloads, self.images
+                arrays, best, drawn, images, levels = tried, transfer, payloads, self.images, mixed
         if self.images is not images:
             self.images = self.synthesis.draw(drawn)  # those of the model that is kept; the store has them
+        self.inquiry.level = levels
         self.transfer, self.one_shot = best, arrays
         return arrays
 
@@ -299,7 +300,7 @@ class FGL(Strategy):
                 changed |= node not in self.held or self.held[node][1] != payload
                 self.held[node] = number, payload
                 if self.inquiry is not None:
-                    self.inquiry.take(node, question, payload, message_bytes(reply))
+                    self.inquiry.take(node, question, payload, object_bytes(reply.content))
         if self.inquiry is not None:
             self.inquiry.settle(question)
         level = {"level": question.level} if question.level else {}

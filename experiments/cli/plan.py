@@ -129,7 +129,7 @@ def _query_prompts(config: RunConfig) -> tuple[Any, dict[str, str], list[str]]:
     from clients.client_app import app as client_app
     from fgl_flower.data.sources import load_source
     from fgl_flower.preflight import preflight
-    from fgl_flower.records.ledger import Ledger, message_bytes
+    from fgl_flower.records.ledger import Ledger, object_bytes
     from fgl_flower.simulation import InlineGrid
     from fgl_flower.synthesis.generator_checks import notes
     from fgl_flower.synthesis.space import check_space
@@ -154,7 +154,7 @@ def _query_prompts(config: RunConfig) -> tuple[Any, dict[str, str], list[str]]:
             payload = decode(reply.content, limits, source.classes, source.domains)
             if isinstance(payload, PromptPayload):
                 payloads.append(payload)
-                asked.take(reply.metadata.src_node_id, question, payload, message_bytes(reply))
+                asked.take(reply.metadata.src_node_id, question, payload, object_bytes(reply.content))
         asked.settle(question)
     if failures := [event["reason"] for event in events if event["event"] == "failure"]:
         raise RunError(f"{len(failures)} clients failed; the last one: {failures[-1]}")

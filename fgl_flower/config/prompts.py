@@ -31,8 +31,8 @@ class PromptConfig(Seeded):
     max_client_bytes: int = Field(
         0,
         ge=0,
-        description="Bytes that a client's prompts may take in all, as sent; rarer prompts are left out beyond it. "
-        "0: no limit.",
+        description="Bytes that a client's prompts may take in all, without the envelope of Flower's messages; rarer "
+        "prompts are left out beyond it. 0: no limit.",
     )
     prompt_level: Annotated[str, PROMPT_LEVEL] = Field(
         "class-style",

@@ -237,6 +237,33 @@ def test_a_conversation_ends_with_the_model_that_did_best_on_the_clients_images(
     assert inquiry.level == {"star": "class-style", "moon": "instance"}
 
 
+def test_the_levels_told_are_those_of_the_model_that_is_kept() -> None:
+    """Captions help moons and harm stars so much that the first model is better: nothing of the second is told."""
+    inquiry = Inquiry(("star", "moon"), ladder=("class-style", "instance"))
+    drawn, models = Drawn(), iter(range(2))
+    shares = {0: [6, 2], 1: [1, 6]}
+    app = ClientApp()
+
+    @app.query("prompts")
+    def query(message: Message, context: Context) -> Message:
+        names = message.content["config"]["classes"]
+        prompts = tuple(sorted(Prompt(name, name) for name in names))
+        return Message(encode(PromptPayload(0, prompts, dict.fromkeys(names, 1))), reply_to=message)
+
+    @app.evaluate("by_class")
+    def evaluate(message: Message, context: Context) -> Message:
+        step = int(message.content.array_records["arrays"]["b"].numpy())
+        values = {"num-examples": 20, "partition-id": 0, "right": shares[step], "total": [10, 10]}
+        return Message(RecordDict({"metrics": MetricRecord(values)}), reply_to=message)
+
+    strategy = FGL(FedAvg(), drawn, lambda arrays, images, server_round: filled(next(models)), inquiry=inquiry)
+    gate = Gate(filled(0), 1, drawn.classes, (), drawn.limits)
+    grid = GuardedGrid(InlineGrid(app, 1, {}), gate, Ledger(1), lambda event: None)
+    result = strategy.start(grid, filled(0), num_rounds=1, evaluate_fn=lambda number, arrays: None)
+    assert float(result.arrays["b"].numpy()) == 0
+    assert inquiry.level == {"star": "class-style", "moon": "class-style"}
+
+
 def test_captions_that_nobody_can_give_end_no_run() -> None:
     app = ClientApp()
 

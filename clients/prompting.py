@@ -71,7 +71,7 @@ def prompt_payload(client: Client, question: Question | None = None) -> PromptPa
 def fitted(payload: PromptPayload, most: int) -> PromptPayload:
     """Return a payload with as many of its prompts as fit into `most` bytes on the wire, evenly over its classes.
 
-    Of a class the most frequent prompts stay. Without any left it says nothing.
+    Of a class the most frequent prompts stay; the counts of its classes tell the server how much is left out.
     """
     turns: Counter[str] = Counter()
     order: list[tuple[int, Prompt]] = []
@@ -85,7 +85,7 @@ def fitted(payload: PromptPayload, most: int) -> PromptPayload:
 
     def first(count: int) -> PromptPayload:
         if not count:
-            return PromptPayload(payload.partition_id, skipped=payload.skipped)
+            return replace(payload, prompts=(), arrays={}, kind="text")
         kept = tuple(sorted(ranked[:count]))
         arrays = {name: array for name, array in payload.arrays.items() if any(uses(p, name) for p in kept)}
         return replace(payload, prompts=kept, arrays=arrays)

@@ -77,6 +77,8 @@ def _run(
     schedule = strategy.schedule
     models = server.federate(strategy, schedule.rounds(config.rounds), count=schedule.wrapped)
     figures = drawing.figures()
+    if sentence := inquiry.left_out():
+        server.folder.warn(sentence)
     if inquiry.ladder:
         figures["levels"] = inquiry.level
     if strategy.transfer is not None:
@@ -174,9 +176,11 @@ class Drawing:
 
     def _count_downloads(self, payloads: Sequence[PromptPayload]) -> None:
         config, asked = self.server.config, self.inquiry.asked if self.inquiry else {}
+        levels = {payload.partition_id: asked.get(payload.partition_id, {""}) for payload in payloads}
+        sizes = {level: client_models(config, level) for level in set().union(*levels.values())}  # looks at files
         for payload in payloads:
-            for level in asked.get(payload.partition_id, {""}):
-                for model, size in client_models(config, level).items() if payload.prompts else ():
+            for level in levels[payload.partition_id] if payload.prompts else ():
+                for model, size in sizes[level].items():
                     self.server.ledger.once(str(payload.partition_id), model, size)
 
     def _keep_samples(self, payloads: Sequence[PromptPayload], images: Images) -> None:

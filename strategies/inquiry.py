@@ -35,7 +35,7 @@ class Inquiry:
     evaluates : bool
         Whether clients are asked how the model does on their images; "auto" needs it.
     log : callable, optional
-        Told of every question: level, classes, how many clients and why.
+        Told of every question of "auto": level, classes and why.
 
     Attributes
     ----------
@@ -69,6 +69,8 @@ class Inquiry:
         self.asked: dict[int, set[str]] = {}
         self._answers: dict[str, dict[int, PromptPayload]] = {}  # by level and node
         self._heard: dict[int, dict[str, int]] = {}  # images of each class that a node was asked about, by node
+        self._unsaid: dict[int, int] = {}  # images of each node's answers that no prompt stands for
+        self._unasked: set[int] = set()  # nodes whose bytes were spent when a question came
         self._best: dict[str, tuple[float, str]] = {}  # of each class the best share so far, and its level
         self._tried: dict[str, int] = {}  # of each class the last rung of the ladder that was asked for
 
@@ -87,6 +89,7 @@ class Inquiry:
         for node in nodes:
             left = self.max_bytes - self.spent.get(node, 0) if self.max_bytes else 0
             if self.max_bytes and left <= 0:
+                self._unasked.add(node)
                 continue
             if self._holds(node, question.classes):
                 result[node] = replace(question, max_bytes=max(0, left))
@@ -96,6 +99,8 @@ class Inquiry:
         """Keep a node's answer of so many bytes."""
         self.spent[node] = self.spent.get(node, 0) + size
         self.asked.setdefault(payload.partition_id, set()).add(question.level)
+        unsaid = sum(payload.class_counts.values()) - sum(prompt.count for prompt in payload.prompts)
+        self._unsaid[node] = self._unsaid.get(node, 0) + max(0, unsaid)
         answers = self._answers.setdefault(question.level, {})
         if (earlier := answers.get(node)) is not None and question.classes:  # it spoke of other classes then
             prompts = tuple(sorted({*earlier.prompts, *payload.prompts}))
@@ -103,6 +108,22 @@ class Inquiry:
         answers[node] = payload
         heard = self._heard.setdefault(node, {})
         heard.update({name: payload.class_counts.get(name, 0) for name in question.classes or self.classes})
+
+    def left_out(self) -> str:
+        """Return a sentence on what `max_bytes` kept back, "" if nothing.
+
+        Images that `max-captions` leaves out count, too: the server cannot tell them apart.
+        """
+        if not self.max_bytes:
+            return ""
+        lost = {node: self._unsaid.get(node, 0) for node in self._heard}
+        clients = [node for node, images in lost.items() if images]
+        if not clients and not self._unasked:
+            return ""
+        return (
+            f"max-client-bytes = {self.max_bytes:,}: prompts for {sum(lost.values()):,} images of {len(clients)} "
+            f"clients were left out, and {len(self._unasked)} clients with no bytes left were not asked again"
+        )
 
     def settle(self, question: Question) -> None:
         """Draw the classes of a question from its answers, those of which there is any."""

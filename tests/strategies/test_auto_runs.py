@@ -3,16 +3,16 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from fgl_flower.records.reading import read_run
 from tests.tiny_models import save_text_to_image
 from tests.whole_runs import served, small
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def generator(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("generator")
     return str(save_text_to_image(folder, defaults={"steps": 1, "guidance": 1.0}))
 
@@ -62,3 +62,4 @@ def test_auto_stays_within_its_bytes(tmp_path: Path, generator: str) -> None:
     evaluations = len([event for event in run.events if event["event"] == "transfer"])
     assert sent[0] == 3
     assert run.result.bytes_up_per_client <= 1200 + 1000 * evaluations + 500
+    assert any("max-client-bytes = 1,200: prompts for" in warning for warning in run.result.warnings)

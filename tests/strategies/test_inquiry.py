@@ -117,6 +117,12 @@ def test_only_holders_of_a_class_are_asked_and_none_beyond_its_bytes() -> None:
     assert {node: q.max_bytes for node, q in inquiry.addressed(moon, [0, 1, 2]).items()} == {1: 50, 2: 150}
     answer(inquiry, moon, {"moon": 5}, node=1)
     assert list(inquiry.addressed(moon, [0, 1, 2])) == [2]
+    assert "images of 0 clients were left out, and 1 clients with no bytes left" in inquiry.left_out()
+    silent = PromptPayload(2, (), {"moon": 4})  # not one of its prompts fits
+    inquiry.take(2, moon, silent, size=60)
+    assert "prompts for 4 images of 1 clients were left out" in inquiry.left_out()
+    assert list(inquiry.addressed(moon, [2])) == [2]  # it still holds moons
+    assert Inquiry(NAMES).left_out() == ""
 
 
 def test_a_question_survives_the_wire_and_says_nothing_of_what_is_usual() -> None:

@@ -22,9 +22,8 @@ from fgl_flower.wire.codec import HELD_KEY, decode
 from fgl_flower.wire.limits import Limits
 from fgl_flower.wire.payload import PromptPayload, Rejection, Unchanged
 from fgl_flower.wire.question import Question
-from strategies.gate import BY_CLASS_MESSAGE
 from strategies.inquiry import Inquiry
-from strategies.transfer import Transfer
+from strategies.transfer import Transfer, questions
 
 if TYPE_CHECKING:
     from fgl_flower.learning.images import Images
@@ -246,10 +245,8 @@ class FGL(Strategy):
         return arrays
 
     def _ask_transfer(self, arrays: ArrayRecord, number: int) -> Transfer:
-        content = RecordDict({"arrays": arrays, "config": ConfigRecord({"server-round": number})})
         assert self._grid is not None
-        messages = [Message(content, node, BY_CLASS_MESSAGE) for node in self._grid.get_node_ids()]
-        transfer = Transfer.of(list(self.synthesis.classes), self._send(messages))
+        transfer = Transfer.of(list(self.synthesis.classes), self._send(questions(self._grid, arrays, number)))
         self.log_event({"event": "transfer", "round": number, "classes": transfer.figures()})
         return transfer
 

@@ -75,7 +75,12 @@ def _run(
         log_event=server.folder.log,
     )
     schedule = strategy.schedule
-    models = server.federate(strategy, schedule.rounds(config.rounds), count=schedule.wrapped)
+    models = server.federate(
+        strategy,
+        schedule.rounds(config.rounds),
+        count=schedule.wrapped,
+        known=lambda arrays: strategy.transfer if arrays is strategy.one_shot else None,
+    )
     figures = drawing.figures()
     if sentence := inquiry.left_out():
         server.folder.warn(sentence)

@@ -80,7 +80,8 @@ def _key(server: Server, images: Images) -> str:
         "processor": platform.machine(),
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for block in (images.pixels, images.labels, server.validation.pixels, server.validation.labels):
+    validation = server.choosing or Images.empty(config.image_size)
+    for block in (images.pixels, images.labels, validation.pixels, validation.labels):
         for rows in block.split(_ROWS):  # large blocks lie in a mapped file: never all of one in memory
             digest.update(rows.contiguous().numpy().tobytes())
     for name, array in server.initial.items():

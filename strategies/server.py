@@ -32,6 +32,8 @@ from strategies.gate import MODEL_MESSAGE, Gate
 from strategies.guarded_grid import GuardedGrid
 from strategies.outcome import Outcome
 from strategies.samples import some_of_each_class
+from strategies.selection import ClientSelection, Enough
+from strategies.transfer import Transfer, questions
 
 _NAMED = 3  # files that a warning names
 
@@ -60,6 +62,11 @@ class Server:
         The global model before any training; it depends on the seed alone.
     validation, test : Images
         Belong to nobody; anything is selected on validation alone, and test is looked at once.
+    choosing : Images or None
+        Those by which server training keeps its best epoch; None: it keeps the last.
+    client_accuracy, selected_round : float and int, or None
+        Share of the clients' images that the selected model gets right, and the round it came from; None: clients did
+        not select.
     skipped : dict of str to tuple of str
         Unreadable images of this server, by split: a sentence each that names the file.
     diverged : set of str
@@ -102,6 +109,9 @@ class Server:
         self.test, _ = self._decode("test", self.source.test)
         self.validation_accuracy: float | None = None
         self.validation_loss = 0.0
+        self.choosing = self.validation if config.selection == "validation" else None
+        self.client_accuracy: float | None = None
+        self.selected_round: int | None = None
         self.diverged: set[str] = set()
 
     def wait_for_clients(self, poll: float = 0.5) -> None:
@@ -122,9 +132,14 @@ class Server:
             time.sleep(poll)
 
     def federate(
-        self, strategy: Strategy, rounds: int, *, count: Callable[[int], int] = lambda server_round: server_round
+        self,
+        strategy: Strategy,
+        rounds: int,
+        *,
+        count: Callable[[int], int] = lambda server_round: server_round,
+        known: Callable[[ArrayRecord], Transfer | None] = lambda arrays: None,
     ) -> Sequence[ArrayRecord]:
-        """Run a strategy on the clients and return the last global model, alone.
+        """Run a strategy on the clients and return the last global model or the one that clients select, alone.
 
         Parameters
         ----------
@@ -134,8 +149,11 @@ class Server:
         count : callable
             From a round of Flower's, 0 being the model before the strategy began, to the run's own count. A round below
             0 is not reported, and neither is one that counts as the round before it: the report has one point a round.
+        known : callable
+            Returns what clients have said of a model already, None if nothing.
         """
         reported = -1
+        selection, validations = self._selection(), {}
 
         def validate(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
             nonlocal reported
@@ -146,15 +164,41 @@ class Server:
             if number <= reported:
                 return None
             reported = number
-            return self.validate(number, [arrays])
+            measured = self.validate(number, [arrays])
+            if selection and server_round and selection.offer(number, arrays, known(arrays)):
+                validations["selected"] = self.validation_accuracy, self.validation_loss
+            return measured
 
-        result = strategy.start(
-            self.grid, self.initial, num_rounds=rounds, timeout=self.config.round_timeout, evaluate_fn=validate
-        )
-        self.judge_clients(result.train_metrics_clientapp)
-        final = result.arrays or self.initial
+        try:
+            result = strategy.start(
+                self.grid, self.initial, num_rounds=rounds, timeout=self.config.round_timeout, evaluate_fn=validate
+            )
+        except Enough:
+            final = self.initial
+        else:
+            self.judge_clients(result.train_metrics_clientapp)
+            final = result.arrays or self.initial
+        if selection and selection.best is None:
+            self.folder.warn("no client said how a model does on its images: the last model is kept")
+        elif selection and selection.best is not None:
+            final = selection.best
+            self.client_accuracy, self.selected_round = selection.accuracy, selection.round
+            self.validation_accuracy, self.validation_loss = validations["selected"]
         self.broadcast(final)
         return [final]
+
+    def _selection(self) -> ClientSelection | None:
+        """Return what selects the model where clients do."""
+        if self.config.selection != "clients":
+            return None
+
+        def ask(arrays: ArrayRecord, number: int) -> Transfer:
+            replies = self.grid.send_and_receive(
+                questions(self.grid, arrays, number), timeout=self.config.round_timeout
+            )
+            return Transfer.of(self.source.classes, replies)
+
+        return ClientSelection(ask, self.config.patience, self.folder.log)
 
     def judge_clients(self, metrics: Mapping[int, MetricRecord]) -> None:
         """Warn if federated training diverged, by what clients report: weighted means by round, as strategies have."""
@@ -228,7 +272,7 @@ class Server:
                 device=config.device,
                 precision=config.precision,
                 schedule="cosine",
-                validation=self.validation,
+                validation=self.choosing,
                 progress=report_progress,
             )
         # The training before any round has its own rate, all later ones share the other.
@@ -256,6 +300,8 @@ class Server:
             "accuracy_by_class": dict(zip(source.classes, result.by_class, strict=True)),
             "accuracy_by_domain": dict(zip(source.domains, result.by_domain, strict=True)),
             "validation_accuracy": self.validation_accuracy,
+            "client_accuracy": self.client_accuracy,
+            "selected_round": self.selected_round,
             "quarantined": self.grid.quarantined,
             "failures": self.grid.failures,
             "skipped": {who: len(names) for who, names in self.skipped.items() if names} | self.grid.skipped,

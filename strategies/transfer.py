@@ -6,13 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flwr.app import Message
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
 
-from strategies.gate import RIGHT, TOTAL
+from strategies.gate import BY_CLASS_MESSAGE, RIGHT, TOTAL
 
 _UNKNOWN = 0.5  # a class of which surely less is right is one that the generator hardly knows
 _LEARNED = 0.8  # of a class's synthetic images, where the model has learned what they show
 _Z = 1.96  # of a 95 % interval
+
+
+def questions(grid: Grid, arrays: ArrayRecord, number: int) -> list[Message]:
+    """Return the messages that ask every client how the model of a round does on its images, by class."""
+    content = RecordDict({"arrays": arrays, "config": ConfigRecord({"server-round": number})})
+    return [Message(content, node, BY_CLASS_MESSAGE) for node in grid.get_node_ids()]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from experiments.table.spec import Cell, Table
 from experiments.table.workers import Workers
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
+from fgl_flower.records.reading import Run
 from fgl_flower.report.formatting import shortened
 from fgl_flower.report.intervals import interval
 from fgl_flower.report.table.rows import Row, TableReport
@@ -133,16 +134,24 @@ def _run(table: Table, chosen: list[Cell], cells: Cells, jobs: int, runs_dir: Pa
 
 
 def _tuned(table: Table, cell: Cell, cells: Cells, runs_dir: Path) -> dict[str, float] | None:
-    """Return the choice with the best validation accuracy, the first of equals; None if no tuning run is finished."""
+    """Return the choice that did best, the first of equals; None if no tuning run is finished."""
     if not cell.tune:
         return {}
     best: tuple[float, dict[str, float]] | None = None
     for choice, config in table.tuning(cell, runs_dir):
         run = cells.get(config)
-        accuracy = run.result.validation_accuracy if run and run.result else None
+        accuracy = _criterion(run)
         if accuracy is not None and (best is None or accuracy > best[0]):
             best = accuracy, choice
     return best[1] if best else None
+
+
+def _criterion(run: Run | None) -> float | None:
+    """Return what a rate is chosen by: accuracy on validation, or on the clients' images where these select."""
+    if run is None or run.result is None:
+        return None
+    selected = run.result.client_accuracy
+    return run.result.validation_accuracy if selected is None else selected
 
 
 def _tried(table: Table, cells: Cells, runs_dir: Path) -> list[dict[str, Any]]:
@@ -150,7 +159,7 @@ def _tried(table: Table, cells: Cells, runs_dir: Path) -> list[dict[str, Any]]:
         {
             **dict(zip(table.axes, cell.names, strict=True)),
             **choice,
-            "validation_accuracy": run.result.validation_accuracy if run and run.result else "",
+            "validation_accuracy": "" if (accuracy := _criterion(run)) is None else accuracy,
             "failed": cells.failure(config),
         }
         for cell in table.cells

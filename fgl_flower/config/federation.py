@@ -1,6 +1,6 @@
 """Rounds of federated training: the strategy, what clients do in a round, what the server makes of it."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -35,6 +35,16 @@ class FederationConfig(Seeded):
         0.01, gt=0, description="Peak learning rate of fine-tuning: small, for it refines a model and starts none."
     )
     fraction: float = Field(1.0, gt=0, le=1, description="Share of the clients that train in a round.")
+    selection: Literal["validation", "clients"] = Field(
+        "validation",
+        description="What chooses among a run's models: the server's validation images, by which server training keeps "
+        "its best epoch; or the clients' own images: all clients judge the model of each round, and the best is kept.",
+    )
+    patience: int = Field(
+        0,
+        ge=0,
+        description="selection = 'clients': rounds without a better model after which the run ends; 0: all are run.",
+    )
     proximal_mu: float = Field(0.01, ge=0, description="FedProx: weight of the proximal term.")
     moon_mu: float = Field(1.0, ge=0, description="MOON: weight of the contrastive term.")
     moon_temperature: float = Field(0.5, gt=0, description="MOON: temperature of the contrastive term.")

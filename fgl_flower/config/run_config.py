@@ -66,6 +66,16 @@ class RunConfig(  # later bases come first in the file
             )
         if self.prompt_level == "auto" and self.prompt_every:
             raise ValueError("prompt-level = 'auto' asks again by itself: set prompt-every to 0, or name a level")
+        if self.selection == "clients" and self.method in {"local", "mixed"} | METHODS_WITHOUT_CLIENTS:
+            raise ValueError(
+                f"selection = 'clients' goes with no method = {self.method!r}: clients judge no model there"
+            )
+        if self.selection == "clients" and self.method == "fgl" and not self.client_evaluation:
+            raise ValueError(
+                "selection = 'clients' goes by what clients say of the model: client-evaluation must be on"
+            )
+        if self.patience and self.selection != "clients":
+            raise ValueError("patience counts rounds that clients judge: it needs selection = 'clients'")
         if self.fine_tune_epochs and self.method != "fgl":
             raise ValueError("fine-tune-epochs needs method = 'fgl': other methods have no synthetic images to tune on")
         if self.fine_tune_epochs and self.rounds == 0:

@@ -44,6 +44,15 @@ class Result(BaseModel):
     accuracy_by_domain: dict[str, float | None] = {}
     accuracy_by_class: dict[str, float | None] = {}
     validation_accuracy: float | None = Field(None, ge=0, le=1)
+    client_accuracy: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="selection = 'clients': share of the clients' images that the final model gets right.",
+    )
+    selected_round: int | None = Field(
+        None, ge=0, description="selection = 'clients': the round whose model is the final one; 0: the one-shot model."
+    )
     synthetic_images: int = Field(0, ge=0)
     bytes_up_per_client: float = Field(0, ge=0)
     bytes_down_per_client: float = Field(0, ge=0)

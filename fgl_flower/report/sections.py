@@ -126,6 +126,16 @@ def transfer(result: Result) -> dict[str, float | None]:
     return {name: counts["right"] / counts["total"] for name, counts in result.transfer.items()}
 
 
+def selected(result: Result) -> str:
+    """Return which round's model the clients selected, "" where they were not asked."""
+    if result.selected_round is None or result.client_accuracy is None:
+        return ""
+    return (
+        f"clients selected the model of round {result.selected_round}, which gets {result.client_accuracy:.1%} of "
+        "their images right"
+    )
+
+
 def levels(result: Result) -> str:
     """Return which classes were drawn at which level, "" where the run had one level."""
     by_level: dict[str, list[str]] = {}

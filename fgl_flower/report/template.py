@@ -64,6 +64,8 @@ No image of theirs was sent. Of a class far below the others the generator draws
 {% if over_rounds %}
 <h2>On the way</h2>
 <p class="note">Accuracy on the validation split. A dot with a dotted line is a method without rounds.</p>
+{% for name, text in selected %}<p class="note">
+{% if runs|length > 1 %}<strong>{{ name }}</strong> {% endif %}{{ text }}</p>{% endfor %}
 <div class="two">
 {% for over, chart in (("rounds", over_rounds), ("bytes", over_bytes)) if chart %}
 <div class="card plot"><h3>Accuracy over {{ over }}</h3>{{ legend(runs) }}{{ chart }}</div>{% endfor %}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from fgl_flower.levels.auto import DEAR, UNKNOWN
 from fgl_flower.wire.payload import PromptPayload
 from fgl_flower.wire.question import Question
 from strategies.transfer import Transfer
@@ -29,7 +30,8 @@ class Inquiry:
     ladder : sequence of str
         Levels of "auto", the cheapest first; empty: the run has one level, and clients are asked once.
     goal : float
-        Share of a class's real images that the model must get right, 0..1.
+        Share of a class's real images that the model must get right, 0..1; dear levels are asked for only where the
+        generator hardly knows a class (`fgl_flower.levels.auto`).
     max_bytes : int
         What a client's answers may take in all; 0: no limit.
     evaluates : bool
@@ -71,7 +73,7 @@ class Inquiry:
         self._heard: dict[int, dict[str, int]] = {}  # images of each class that a node was asked about, by node
         self._unsaid: dict[int, int] = {}  # images of each node's answers that no prompt stands for
         self._unasked: set[int] = set()  # nodes whose bytes were spent when a question came
-        self._best: dict[str, tuple[float, str]] = {}  # of each class the best share so far, and its level
+        self._shares: dict[str, dict[str, float]] = {}  # of each class what was last right at each level
         self._tried: dict[str, int] = {}  # of each class the last rung of the ladder that was asked for
 
     def first(self) -> list[Question]:
@@ -161,13 +163,17 @@ class Inquiry:
             share = transfer.share(name)
             if share is None:
                 continue
-            if name not in self._best or share > self._best[name][0]:
-                self._best[name] = share, self.level[name]
-            best, self.level[name] = self._best[name]
+            shares = self._shares.setdefault(name, {})
+            shares[self.level[name]] = share
+            self.level[name] = max(shares, key=shares.__getitem__)  # the cheaper one of equals: it was asked first
             rung = self._tried.get(name, 0) + 1
-            if best < self.goal and rung < len(self.ladder):
+            if rung < len(self.ladder) and shares[self.level[name]] < self._enough(self.ladder[rung]):
                 wanted.setdefault(rung, []).append(name)
         return [self._question(rung, names, self._why(transfer, names)) for rung, names in sorted(wanted.items())]
+
+    def _enough(self, level: str) -> float:
+        """Return the share of a class that must be right for a level not to be asked for."""
+        return min(self.goal, UNKNOWN) if level in DEAR else self.goal
 
     def _why(self, transfer: Transfer, names: Sequence[str]) -> str:
         shares = ", ".join(f"{name} {transfer.share(name):.0%}" for name in names)

@@ -9,9 +9,9 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
+from fgl_flower.levels.auto import UNKNOWN
 from strategies.gate import BY_CLASS_MESSAGE, RIGHT, TOTAL
 
-_UNKNOWN = 0.5  # a class of which surely less is right is one that the generator hardly knows
 _LEARNED = 0.8  # of a class's synthetic images, where the model has learned what they show
 _Z = 1.96  # of a 95 % interval
 
@@ -66,7 +66,7 @@ class Transfer:
 
     def unknown(self) -> list[str]:
         """Return the classes of which surely less than half is right, by the upper end of Wilson's 95 % interval."""
-        return [name for name, counts in self.figures().items() if _upper(counts[RIGHT], counts[TOTAL]) < _UNKNOWN]
+        return [name for name, counts in self.figures().items() if _upper(counts[RIGHT], counts[TOTAL]) < UNKNOWN]
 
     def warnings(self, learned: Mapping[str, float]) -> list[str]:
         """Return sentences on the classes of which the model gets surely less than half right; none without any.

@@ -22,11 +22,11 @@ class PromptConfig(Seeded):
         "which classes the generator does not know; no image of the server's is needed for it.",
     )
     transfer_goal: float = Field(
-        0.8,
+        0.85,
         gt=0,
         le=1,
         description="prompt-level = 'auto': share of the clients' images of a class that the model must get right; of "
-        "classes below it clients are asked for more.",
+        "classes below it clients are asked for captions, and for more where even those leave less than half right.",
     )
     max_client_bytes: int = Field(
         0,

@@ -16,6 +16,10 @@ from fgl_flower.wire.payload import PromptPayload
 
 LADDER = ("class-style", "instance", "embeddings", "tokens")
 """Levels in the order in which they are asked for."""
+DEAR = frozenset({"embeddings", "tokens"})
+"""Those that take ten times the bytes of captions, or minutes of a client."""
+UNKNOWN = 0.5
+"""Share of a class's real images; one of which the model gets less right is hardly known to the generator."""
 
 
 class Auto(ClassStyle):

@@ -64,6 +64,7 @@ def prompt_payload(client: Client, question: Question | None = None) -> PromptPa
         kind=level.kind,
         arrays=description.arrays,
         skipped=len(client.skipped),
+        seconds=description.seconds,
     )
     return fitted(payload, question.max_bytes) if question.max_bytes else payload
 

@@ -119,6 +119,8 @@ class FGL(Strategy):
     ----------
     held : dict of int to (int, PromptPayload)
         Each node's last sound payload and the round in which it was sent. A node that is silent keeps it.
+    seconds : dict of int to int
+        What learning tokens has taken clients, as they say, by partition; empty where none learned.
     images : Images or None
         Those of the last prompt round.
     transfer : Transfer or None
@@ -157,6 +159,7 @@ class FGL(Strategy):
         self.log_event = log_event or (lambda event: None)
         self.timeout = timeout
         self.held: dict[int, tuple[int, PromptPayload]] = {}
+        self.seconds: dict[int, int] = {}
         self.images: Images | None = None
         self._arrays = ArrayRecord()  # the global model with which a prompt round began
         self._grid: Grid | None = None
@@ -296,6 +299,8 @@ class FGL(Strategy):
                 sent += 1
                 changed |= node not in self.held or self.held[node][1] != payload
                 self.held[node] = number, payload
+                if payload.seconds:
+                    self.seconds[payload.partition_id] = self.seconds.get(payload.partition_id, 0) + payload.seconds
                 if self.inquiry is not None:
                     self.inquiry.take(node, question, payload, object_bytes(reply.content))
         if self.inquiry is not None:

@@ -86,6 +86,7 @@ def _run(
         server.folder.warn(sentence)
     if inquiry.ladder:
         figures["levels"] = inquiry.level
+    figures["learning_seconds"] = {str(client): seconds for client, seconds in sorted(strategy.seconds.items())}
     if strategy.transfer is not None:
         figures["transfer"] = strategy.transfer.figures()
         warn_of_unknown_classes(server, strategy)

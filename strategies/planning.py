@@ -111,7 +111,8 @@ def _limits_of_kind(config: RunConfig, kind: Kind) -> Limits:
         prompts = arrays = min(groups * config.embedding_clusters, config.max_captions)  # each is of an image at least
         each = tokens * width * FLOAT16.itemsize
     else:
-        prompts, arrays = classes * (domains + 1), classes if config.token_subject == "class" else domains
+        prompts = config.max_captions if config.token_prompts == "captions" else classes * (domains + 1)
+        arrays = classes if config.token_subject == "class" else domains
         each = config.token_vectors * width * FLOAT16.itemsize + TOKEN_HEADER_LIMIT
     places = arrays * tokens * 6 if limits.kind == "embeddings" else 0  # digits and comma of a place
     return replace(

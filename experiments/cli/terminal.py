@@ -29,7 +29,7 @@ from fgl_flower.records.reading import Run
 from fgl_flower.records.run_folder import CLIENT_ERRORS
 from fgl_flower.report.formatting import human_bytes, human_seconds, percent
 from fgl_flower.report.problems import Problems
-from fgl_flower.report.sections import selected
+from fgl_flower.report.sections import notes
 
 console = Console()
 errors = Console(stderr=True, soft_wrap=True)
@@ -154,7 +154,7 @@ def show_runs(runs: Sequence[Run]) -> None:
     """Print the figures of runs and, below, what a reader of these must know: failed clients, warnings and so on."""
     show(run_table(runs))
     for run in runs:
-        if run.result and (text := selected(run.result)):
+        for text in notes(run.result) if run.result else ():
             console.print(f"{run.name}: {text}", markup=False, highlight=False, soft_wrap=True)
         sentences = Problems.of(run).sentences()
         if (whole := run.path / CLIENT_ERRORS).exists():

@@ -5,7 +5,9 @@ descent on the generator's own training loss over the images. Latents are comput
 learned together, each batch mixing their images.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,6 +18,9 @@ from fgl_flower.foundation.text import TextEncoder, text_folder
 
 ENCODED_PIXELS_PER_CALL = 16 * 512 * 512
 LATENTS_PER_STEP = 8 * 64 * 64  # positions whose activations are kept at once for the gradient
+CHECK, CHECKED = 25, 256  # steps from one look at the loss to the next, and images that it is measured on
+PATIENCE = 4
+DECAY = 0.96  # of the running mean: 25 steps
 
 
 def load_for_inversion(model_id: str, revision: str = "", device: str = "auto") -> Generator:
@@ -58,6 +63,25 @@ def encode_images(generator: Generator, pixels: torch.Tensor) -> torch.Tensor:
     return torch.cat(latents)
 
 
+@dataclass(frozen=True)
+class Inverted:
+    """What textual inversion found.
+
+    Attributes
+    ----------
+    vectors : dict of str to np.ndarray
+        (vectors, width) float32 by token.
+    steps : int
+        Steps taken.
+    loss : float
+        On the batch that is looked at again and again, with these vectors.
+    """
+
+    vectors: dict[str, np.ndarray]
+    steps: int
+    loss: float
+
+
 def invert(
     generator: Generator,
     latents: torch.Tensor,
@@ -69,8 +93,12 @@ def invert(
     lr: float = 0.02,
     seed: int = 0,
     progress: Callable[[int, float], None] | None = None,
-) -> dict[str, np.ndarray]:
+) -> Inverted:
     """Learn the vectors of tokens from images.
+
+    Every `CHECK` steps a running mean of the vectors, steadier than those of any step, is measured on one batch of
+    images, noise and time steps that stays the same. The best mean is kept, and learning ends when `PATIENCE` checks
+    in a row found none that was better.
 
     Parameters
     ----------
@@ -83,18 +111,13 @@ def invert(
     initial : mapping of str to np.ndarray
         Vectors to start from by token, (vectors, width).
     steps, batch_size : int
-        Steps of Adam, and images of each; the gradient of large images is summed over parts of a batch.
+        Steps of Adam at most, and images of each; the gradient of large images is summed over parts of a batch.
     lr : float
         Peak learning rate, falling to 0 as a cosine.
     seed : int
         Of batches, noise and time steps.
     progress : callable, optional
         Told step and loss.
-
-    Returns
-    -------
-    dict of str to np.ndarray
-        (vectors, width) float32 by token: the mean over the last half of the steps, steadier than the last step.
     """
     from diffusers import DDPMScheduler
 
@@ -102,36 +125,51 @@ def invert(
     noising = DDPMScheduler.from_config(pipeline.scheduler.config)
     encoder = TextEncoder.of(generator)
     vectors = {t: torch.tensor(v, dtype=torch.float32, device=device).requires_grad_() for t, v in initial.items()}
-    averages = {token: torch.zeros_like(v) for token, v in vectors.items()}
+    means = {token: vector.detach().clone() for token, vector in vectors.items()}
     optimiser = torch.optim.Adam(list(vectors.values()), lr=lr, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     rng = torch.Generator().manual_seed(seed)
     rows = [encoder.tokenizer.ids(text, {t: len(v) for t, v in vectors.items()}) for text in texts]
     fitting = max(1, min(batch_size, LATENTS_PER_STEP // (latents.shape[-1] * latents.shape[-2])))
-    for step in range(steps):
-        chosen = torch.randint(len(latents), (batch_size,), generator=rng)
-        clean = latents[chosen.to(latents.device)]
-        noise = torch.randn(clean.shape, generator=rng).to(device)
-        times = torch.randint(noising.config.num_train_timesteps, (batch_size,), generator=rng).to(device)
-        noisy = noising.add_noise(clean, noise, times)
-        velocity = noising.config.prediction_type == "v_prediction"
-        target = noising.get_velocity(clean, noise, times) if velocity else noise
+
+    def batch(size: int) -> list[torch.Tensor]:
+        """Return images' numbers, noise and time steps."""
+        chosen = torch.randint(len(latents), (size,), generator=rng)
+        noise = torch.randn(size, *latents.shape[1:], generator=rng).to(device)
+        return [chosen, noise, torch.randint(noising.config.num_train_timesteps, (size,), generator=rng).to(device)]
+
+    def losses(drawn: Sequence[torch.Tensor], learned: Mapping[str, torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Yield the summands of a batch's mean squared error, a part of the batch each."""
+        for chosen, noise, times in zip(*(one.split(fitting) for one in drawn), strict=True):
+            clean = latents[chosen.to(latents.device)].to(device)
+            velocity = noising.config.prediction_type == "v_prediction"
+            target = noising.get_velocity(clean, noise, times) if velocity else noise
+            ids = torch.tensor([rows[i][0] for i in chosen.tolist()], device=device)
+            where = [(row, place, *v) for row, i in enumerate(chosen.tolist()) for place, v in rows[i][1].items()]
+            noisy = noising.add_noise(clean, noise, times)
+            answer = pipeline.unet(noisy, times, encoder_hidden_states=encoder(ids, where, learned)).sample
+            yield F.mse_loss(answer, target) * (len(chosen) / len(drawn[0]))
+
+    looked_at = batch(CHECKED)
+    best, found, since = math.inf, means, 0
+    for step in range(1, steps + 1):
         optimiser.zero_grad()
         loss = 0.0
-        for start in range(0, batch_size, fitting):
-            part = slice(start, start + fitting)
-            images = chosen[part].tolist()
-            ids = torch.tensor([rows[i][0] for i in images], device=device)
-            where = [(row, place, *v) for row, i in enumerate(images) for place, v in rows[i][1].items()]
-            answer = pipeline.unet(noisy[part], times[part], encoder_hidden_states=encoder(ids, where, vectors)).sample
-            share = F.mse_loss(answer, target[part]) * (len(images) / batch_size)
+        for share in losses(batch(batch_size), vectors):
             share.backward()
             loss += share.item()
         optimiser.step()
         schedule.step()
-        if step >= steps // 2:
-            for token, vector in vectors.items():
-                averages[token] += vector.detach()
+        for token, vector in vectors.items():
+            means[token] = means[token].lerp(vector.detach(), max(1 - DECAY, 1 / step))
         if progress:
-            progress(step + 1, loss)
-    return {token: (total / (steps - steps // 2)).cpu().numpy() for token, total in averages.items()}
+            progress(step, loss)
+        if step % CHECK == 0 or step == steps:
+            with torch.no_grad():
+                now = sum(share.item() for share in losses(looked_at, means))
+            since += 1
+            if now < best:
+                best, found, since = now, dict(means), 0
+            if since == PATIENCE:
+                break
+    return Inverted({token: vector.cpu().numpy() for token, vector in found.items()}, step, best)

@@ -94,9 +94,13 @@ class Holdings:
 
     def chosen(self) -> "Holdings":
         """Return all images, or `max-captions` of them, evenly of every class and domain."""
+        return self if len(self) <= self.config.max_captions else self.select(self.evenly())
+
+    def evenly(self) -> list[int]:
+        """Return the positions of `max-captions` images at most, evenly of every class and domain."""
         most = self.config.max_captions
         if len(self) <= most:
-            return self
+            return list(range(len(self)))
         rng = np.random.default_rng(self.config.seed)
         order = rng.permutation(len(self))
         groups = zip(np.asarray(self.dataset["label"])[order], np.asarray(self.dataset["domain"])[order], strict=True)
@@ -105,7 +109,7 @@ class Holdings:
         for group in groups:
             turns.append(seen[group])
             seen[group] += 1
-        return self.select(np.sort(order[np.argsort(turns, kind="stable")[:most]]).tolist())
+        return np.sort(order[np.argsort(turns, kind="stable")[:most]]).tolist()
 
 
 def counted(texts: Sequence[str], labels: Sequence[str], domains: Sequence[str]) -> tuple[Prompt, ...]:

@@ -30,10 +30,13 @@ class Description:
         Each with the number of images behind it; sorted.
     arrays : mapping of str to Vectors
         Embeddings by the text of the prompt that names them, or learned tokens by token; see `PromptPayload`.
+    seconds : int
+        What learning took; 0 where nothing is learned.
     """
 
     prompts: tuple[Prompt, ...]
     arrays: Mapping[str, Vectors] = field(default_factory=dict)
+    seconds: int = 0
 
 
 @dataclass(frozen=True)

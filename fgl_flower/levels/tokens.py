@@ -1,12 +1,16 @@
 """Learned tokens: what a client teaches the frozen generator about its images, in a few vectors a class or domain."""
 
 import difflib
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from logging import INFO
 
 import numpy as np
 import torch
+from flwr.supercore import log
 
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError, DataError
@@ -17,7 +21,7 @@ from fgl_flower.learning.images import decode
 from fgl_flower.levels.holdings import Holdings, counted
 from fgl_flower.levels.level import Description, Level, Offered
 from fgl_flower.levels.offers import Offer, merge, own_name
-from fgl_flower.levels.templates import class_prompt
+from fgl_flower.levels.templates import caption_prompt, class_prompt
 from fgl_flower.wire.payload import Prompt, PromptPayload, token_of
 from fgl_flower.wire.vectors import Vectors
 
@@ -34,27 +38,42 @@ class Tokens(Level):
     def describe(self, held: Holdings) -> Description:
         """Learn the vectors of each token by textual inversion."""
         config = held.config
+        if config.token_prompts == "captions":
+            held = held.chosen()
+        captions = held.captions() if config.token_prompts == "captions" else [""] * len(held)
         listed = set(token_names(config))
         subjects = [name if name and (not listed or name in listed) else "" for name in _subjects(held)]
-        rows = zip(held.labels, held.image_domains, subjects, strict=True)
-        prompts = counted([_text(config, *row) for row in rows], held.labels, held.image_domains)
+        rows = zip(held.labels, held.image_domains, subjects, captions, strict=True)
+        texts = [_text(config, *row) for row in rows]
+        prompts = counted(texts, held.labels, held.image_domains)
         if not any(subjects):
             return Description(prompts)
 
-        chosen = held.select([i for i, name in enumerate(subjects) if name]).chosen()
-        subjects = _subjects(chosen)
+        some = [i for i, name in enumerate(subjects) if name]
+        some = [some[i] for i in held.select(some).evenly()]
+        chosen = held.select(some)
         generator = _generator(config.generator, config.generator_revision, config.device)
         encoder = TextEncoder.of(generator)
+        log(
+            INFO,
+            "learning %d tokens from %d images, %d steps at most",
+            len({*subjects} - {""}),
+            len(some),
+            config.token_steps,
+        )
+        began = time.monotonic()
         learned = invert(
             generator,
             encode_images(generator, decode(chosen.dataset, generator.card.size).pixels),
-            [_text(config, *row) for row in zip(chosen.labels, chosen.image_domains, subjects, strict=True)],
-            {token_of(n): _start(encoder, n, config.token_vectors, config.seed) for n in sorted(set(subjects))},
+            [texts[i] for i in some],
+            {token_of(n): _start(encoder, n, config.token_vectors, config.seed) for n in sorted({*subjects} - {""})},
             steps=config.token_steps,
             lr=config.token_lr,
             seed=config.seed * 1_000_003 + held.partition_id,
         )
-        return Description(prompts, {token: Vectors.of(array) for token, array in learned.items()})
+        seconds = math.ceil(time.monotonic() - began)
+        log(INFO, "learned them in %d s and %d steps", seconds, learned.steps)
+        return Description(prompts, {token: Vectors.of(array) for token, array in learned.vectors.items()}, seconds)
 
     def offer(self, payloads: Sequence[PromptPayload], config: RunConfig, classes: Sequence[str]) -> Offered:
         """Return the prompts without tokens, merged, and each client's own with tokens, encoded, under own names."""
@@ -102,13 +121,13 @@ def _subjects(held: Holdings) -> list[str]:
     return held.labels if held.config.token_subject == "class" else held.image_domains
 
 
-def _text(config: RunConfig, label: str, domain: str, subject: str) -> str:
+def _text(config: RunConfig, label: str, domain: str, subject: str, caption: str) -> str:
     """Return an image's prompt, with the token of the class or domain `subject` in place of its name ("": none)."""
     if subject and config.token_subject == "class":
         label = token_of(subject)
     elif subject:
         domain = token_of(subject)
-    return class_prompt(config, label, domain)
+    return caption_prompt(config, label, domain, caption) if caption else class_prompt(config, label, domain)
 
 
 def _holds(prompt: Prompt, payload: PromptPayload) -> bool:

@@ -68,6 +68,9 @@ class Result(BaseModel):
         description="How the model trained on synthetic images does on the clients' own: images of each class that it "
         "gets 'right', and 'total'. Empty: they were not asked.",
     )
+    learning_seconds: dict[str, int] = Field(
+        {}, description="What learning tokens took each client, as they say. Empty: none learned."
+    )
     levels: dict[str, str] = Field({}, description="prompt-level = 'auto': the level that each class was drawn at.")
     quarantined: dict[str, str] = Field({}, description="Clients that were shut out, and why.")
     failures: list[Failure] = Field([], description="Clients that did not take part in a round, by reason.")

@@ -68,7 +68,7 @@ def render(runs: Sequence[Run]) -> str:
         bytes_by_run=_bytes_bars(shown),
         by_domain=_groups([result.accuracy_by_domain for _, result in finished]),
         by_class=_groups([result.accuracy_by_class for _, result in finished]),
-        selected=[(run.name, text) for run, result in finished if (text := sections.selected(result))],
+        notes=[(run.name, text) for run, result in finished for text in sections.notes(result)],
         transfer=_groups([sections.transfer(result) for _, result in finished]),
         levels=[(run.name, text) for run, result in finished if (text := sections.levels(result))],
         over_rounds=over_rounds,

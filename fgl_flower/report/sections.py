@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -126,14 +127,20 @@ def transfer(result: Result) -> dict[str, float | None]:
     return {name: counts["right"] / counts["total"] for name, counts in result.transfer.items()}
 
 
-def selected(result: Result) -> str:
-    """Return which round's model the clients selected, "" where they were not asked."""
-    if result.selected_round is None or result.client_accuracy is None:
-        return ""
-    return (
-        f"clients selected the model of round {result.selected_round}, which gets {result.client_accuracy:.1%} of "
-        "their images right"
-    )
+def notes(result: Result) -> list[str]:
+    """Return what clients selected, and how long they learned, a sentence each."""
+    sentences = []
+    if result.selected_round is not None and result.client_accuracy is not None:
+        sentences.append(
+            f"clients selected the model of round {result.selected_round}, which gets {result.client_accuracy:.1%} of "
+            "their images right"
+        )
+    if seconds := sorted(result.learning_seconds.values()):
+        sentences.append(
+            f"learning tokens took {len(seconds)} clients {seconds[0]:,} to {seconds[-1]:,} s each, as they say "
+            f"(median {median(seconds):,.0f} s)"
+        )
+    return sentences
 
 
 def levels(result: Result) -> str:

@@ -40,6 +40,8 @@ serialised.</p>
 {% endfor %}</tbody>
 </table></div></div>
 
+{% for name, text in notes %}<p class="note">
+{% if runs|length > 1 %}<strong>{{ name }}</strong> {% endif %}{{ text }}</p>{% endfor %}
 {% if runs|length > 1 %}<div class="two" style="margin-top:14px">
 <div class="card"><h3>Test accuracy</h3>{{ bars(by_run) }}</div>
 <div class="card"><h3>Bytes up per client <span class="note">(logarithmic)</span></h3>{{ bars(bytes_by_run) }}</div>
@@ -64,8 +66,6 @@ No image of theirs was sent. Of a class far below the others the generator draws
 {% if over_rounds %}
 <h2>On the way</h2>
 <p class="note">Accuracy on the validation split. A dot with a dotted line is a method without rounds.</p>
-{% for name, text in selected %}<p class="note">
-{% if runs|length > 1 %}<strong>{{ name }}</strong> {% endif %}{{ text }}</p>{% endfor %}
 <div class="two">
 {% for over, chart in (("rounds", over_rounds), ("bytes", over_bytes)) if chart %}
 <div class="card plot"><h3>Accuracy over {{ over }}</h3>{{ legend(runs) }}{{ chart }}</div>{% endfor %}

@@ -74,6 +74,7 @@ class _Columns(BaseModel):
     shape: tuple[PositiveInt, PositiveInt] | None = None
     vectors: list[NonNegativeInt] | None = None
     skipped: NonNegativeInt = 0
+    seconds: NonNegativeInt = 0
 
 
 def encode(payload: PromptPayload | Unchanged) -> RecordDict:
@@ -100,6 +101,8 @@ def encode(payload: PromptPayload | Unchanged) -> RecordDict:
     }
     if payload.skipped:
         columns["skipped"] = payload.skipped
+    if payload.seconds:
+        columns["seconds"] = payload.seconds
     values: dict[str, Any] = {}
     if payload.kind == "embeddings":
         arrays = [payload.arrays[p.text] for p in prompts]
@@ -172,7 +175,14 @@ def decode(
         return Rejection(arrays)
     class_counts = {n: c for n, c in zip(columns.classes, columns.class_counts, strict=True) if c}
     return PromptPayload(
-        columns.partition, prompts, class_counts, columns.schema_version, columns.kind, arrays, columns.skipped
+        columns.partition,
+        prompts,
+        class_counts,
+        columns.schema_version,
+        columns.kind,
+        arrays,
+        columns.skipped,
+        columns.seconds,
     )
 
 
@@ -227,7 +237,9 @@ def _fault(columns: _Columns, limits: Limits, classes: frozenset[str], domains: 
         return f"unknown class {_quote(unknown)}"
     if unknown := next((name for name in columns.domain_names if name and name not in domains), None):
         return f"unknown domain {_quote(unknown)}"
-    if any(count > limits.count for count in (*columns.counts, *columns.class_counts, columns.skipped)):
+    if any(
+        count > limits.count for count in (*columns.counts, *columns.class_counts, columns.skipped, columns.seconds)
+    ):
         return f"a count is above the limit of {limits.count}"
     if any(i >= len(columns.classes) for i in columns.labels):
         return "a label points to no class"

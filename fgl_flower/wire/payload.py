@@ -51,6 +51,8 @@ class PromptPayload:
         Kind ``embeddings``: by prompt text, all of one shape. Kind ``tokens``: by token. Else empty.
     skipped : int
         Unreadable images that the client left out.
+    seconds : int
+        What learning took the client, 0 where it learned nothing; the same prompts may take another time.
     """
 
     partition_id: int
@@ -60,6 +62,7 @@ class PromptPayload:
     kind: Kind = "text"
     arrays: Mapping[str, Vectors] = field(default_factory=dict)
     skipped: int = 0
+    seconds: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

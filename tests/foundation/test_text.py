@@ -8,7 +8,7 @@ import torch
 
 from fgl_flower.errors import ModelError
 from fgl_flower.foundation.generator import Generator
-from fgl_flower.foundation.inversion import encode_images, invert, load_for_inversion
+from fgl_flower.foundation.inversion import PATIENCE, Inverted, encode_images, invert, load_for_inversion
 from fgl_flower.foundation.text import TextEncoder, tokenizer_of
 
 TEXTS = ["a sketch of a star", "star", "a photo of the heart " * 9, ""]
@@ -81,7 +81,7 @@ def test_inversion_lowers_the_loss_and_changes_nothing_but_the_vectors(generator
     start = {"<thing>": np.zeros((2, 32), np.float32)}
     losses: list[float] = []
 
-    def learn(steps: int, seed: int = 0) -> np.ndarray:
+    def learn(steps: int, seed: int = 0, lr: float = 0.1) -> Inverted:
         losses.clear()
         return invert(
             generator,
@@ -90,21 +90,35 @@ def test_inversion_lowers_the_loss_and_changes_nothing_but_the_vectors(generator
             start,
             steps=steps,
             batch_size=8,
-            lr=0.1,
+            lr=lr,
             seed=seed,
             progress=lambda step, loss: losses.append(loss),
-        )["<thing>"]
+        )
 
-    first = learn(3)
+    first = learn(3).vectors["<thing>"]
     assert first.shape == (2, 32)
     assert len(losses) == 3
-    np.testing.assert_array_equal(first, learn(3))
-    assert not np.array_equal(first, learn(3, seed=1))
-    learn(60)
-    assert np.mean(losses[-20:]) < np.mean(losses[:10])
+    np.testing.assert_array_equal(first, learn(3).vectors["<thing>"])
+    assert not np.array_equal(first, learn(3, seed=1).vectors["<thing>"])
+    assert learn(60).loss < 0.99 * learn(1, lr=1e-12).loss  # both on the same images, noise and time steps
     assert not start["<thing>"].any()
     after = generator.pipeline.unet.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_inversion_ends_when_nothing_gets_better_and_keeps_the_best(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latents = torch.randn(6, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    start = {"<thing>": np.ones((2, 32), np.float32)}
+    monkeypatch.setattr("fgl_flower.foundation.inversion.CHECK", 2)
+    monkeypatch.setattr("fgl_flower.foundation.inversion.CHECKED", 4)
+    still = invert(generator, latents, ["a <thing>"] * 6, start, steps=100, batch_size=2, lr=1e-12)
+    assert still.steps == 2 * (1 + PATIENCE)  # the first look is the best, and then none is better
+    np.testing.assert_allclose(still.vectors["<thing>"], start["<thing>"], atol=1e-6)
+    wild = invert(generator, latents, ["a <thing>"] * 6, start, steps=100, batch_size=2, lr=50.0)
+    calm = invert(generator, latents, ["a <thing>"] * 6, start, steps=100, batch_size=2, lr=0.05)
+    assert calm.loss < wild.loss
 
 
 def test_words_are_learned_from_parts_of_a_batch_alike(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,14 +129,15 @@ def test_words_are_learned_from_parts_of_a_batch_alike(generator: Generator, mon
     def learned() -> np.ndarray:
         calls.clear()
         start = {"<thing>": np.ones((2, 32), np.float32)}
-        return invert(generator, latents, ["a <thing>"] * 6, start, steps=1, batch_size=5)["<thing>"]
+        return invert(generator, latents, ["a <thing>"] * 6, start, steps=1, batch_size=5).vectors["<thing>"]
 
+    monkeypatch.setattr("fgl_flower.foundation.inversion.CHECKED", 3)
     whole = learned()
-    assert calls == [5]
+    assert calls == [5, 3]  # the second is the look at the loss
     monkeypatch.setattr("fgl_flower.foundation.inversion.LATENTS_PER_STEP", 2 * 8 * 8)
     parts = learned()
     hook.remove()
-    assert calls == [2, 2, 1]
+    assert calls == [2, 2, 1, 2, 1]
     np.testing.assert_allclose(parts, whole, atol=1e-4)
 
 

@@ -56,6 +56,8 @@ def test_auto_climbs_to_the_last_level_where_nothing_helps(tmp_path: Path, gener
             assert levels == rungs[:1]
     assert any(max(of_class) < 0.5 for of_class in shares.values())
     assert set(run.result.levels) == set(run.result.accuracy_by_class)
+    assert run.result.learning_seconds
+    assert all(client in {"0", "1", "2"} and seconds > 0 for client, seconds in run.result.learning_seconds.items())
     transfers = [event for event in run.events if event["event"] == "transfer"]
     assert len(transfers) == 4
     best = max(transfers, key=lambda event: sum(c["right"] for c in event["classes"].values()))

@@ -56,6 +56,16 @@ def test_round_trip_is_exact(payload: PromptPayload) -> None:
     assert read(encode(payload)) == payload
 
 
+def test_what_learning_took_travels_and_makes_no_other_payload() -> None:
+    slow, fast = PromptPayload(1, seconds=40), PromptPayload(1)
+    assert slow == fast
+    back = read(encode(slow))
+    assert isinstance(back, PromptPayload)
+    assert back.seconds == 40
+    assert isinstance(read(wire(seconds=-1)), Rejection)
+    assert isinstance(read(wire(seconds=LIMITS.count + 1)), Rejection)
+
+
 @given(payloads, st.randoms())
 def test_bytes_do_not_depend_on_the_order_of_prompts(payload: PromptPayload, random: Any) -> None:
     shuffled = list(payload.prompts)

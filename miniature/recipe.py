@@ -35,11 +35,12 @@ from miniature.public import Public, load_public
 SEED = 2306  # 16064
 SCHEDULES = {
     "autoencoder": Schedule(steps=3_000, learning_rate=1e-3, ema=0.999),
+    "decoder": Schedule(steps=2_200, learning_rate=5e-4, ema=0.999),
     "generator": Schedule(steps=15_500, learning_rate=1e-3, ema=0.9995),
     "few-step": Schedule(steps=7_000, learning_rate=4e-4, ema=0.999),
     "captioner": Schedule(steps=10_000, learning_rate=1e-3, ema=0.999),
 }
-BATCHES = {"autoencoder": 128, "generator": 512, "few-step": 256, "captioner": 256}
+BATCHES = {"autoencoder": 128, "decoder": 32, "generator": 512, "few-step": 256, "captioner": 256}
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -75,6 +76,13 @@ class Recipe:
     def autoencoder(self) -> AutoencoderKL:
         """Return the trained autoencoder, training it if need be."""
         return self._once("autoencoder", build_autoencoder, lambda m, s: stages.train_autoencoder(m, self.pixels, *s))
+
+    def decoder(self) -> AutoencoderKL:
+        """Return the autoencoder with its decoder trained on, training it if need be."""
+        autoencoder = self.autoencoder()
+        return self._once(
+            "decoder", lambda: copy.deepcopy(autoencoder), lambda m, s: stages.train_decoder(m, self.pixels, *s)
+        )
 
     def generator(self) -> stages.TextToLatent:
         """Return the trained text encoder and denoiser, training them if need be."""
@@ -152,6 +160,7 @@ class Recipe:
 
 STAGES: dict[str, Callable[[Recipe], object]] = {
     "autoencoder": Recipe.autoencoder,
+    "decoder": Recipe.decoder,
     "generator": Recipe.generator,
     "few-step": Recipe.few_step,
     "captioner": Recipe.captioner,
@@ -170,7 +179,7 @@ def ship(work: Path, weights: Path) -> None:
         text_to_latent = stages.TextToLatent(build_text_encoder(tokenizer), build_denoiser())
         finished("generator", text_to_latent)
         pipeline = StableDiffusionPipeline(
-            vae=finished("autoencoder", build_autoencoder()),
+            vae=finished(_best_autoencoder(work), build_autoencoder()),
             text_encoder=text_to_latent.encoder,
             tokenizer=tokenizer,
             unet=text_to_latent.denoiser,
@@ -201,6 +210,10 @@ def ship(work: Path, weights: Path) -> None:
         _replace(weights / "captioner", save_captioner)
     for facts in sorted(work.glob("*.json")):
         shutil.copy(facts, weights / facts.name)
+
+
+def _best_autoencoder(work: Path) -> str:
+    return "decoder" if (work / "decoder.final.safetensors").exists() else "autoencoder"
 
 
 def _replace(folder: Path, save: Callable[[Path], object]) -> None:

@@ -1,4 +1,4 @@
-"""The stages of the recipe: autoencoder, generator, few-step generator, captioner. Each trains one model in place."""
+"""The stages of the recipe: autoencoder, decoder, generator, few-step generator, captioner. Each trains in place."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 from transformers import BlipForConditionalGeneration, BlipProcessor, CLIPTextModel, CLIPTokenizer
 
@@ -16,6 +17,8 @@ from miniature.public import Public, to_model
 EMPTY_SHARE = 0.1  # of the captions, left out for classifier-free guidance
 GUIDANCE = 2.5  # taught to the few-step generator
 FEW_STEPS = 4
+ADVERSARY = 0.1  # weight beside the distances
+LATENT_NOISE = 0.05  # standard deviation, where latents have 1
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,47 @@ def _normalise_latents(model: AutoencoderKL, pixels: Tensor) -> None:
     quant.bias[channels:] -= 2 * std.log()  # the second half holds log variances
     post.bias += post.weight[:, :, 0, 0] @ mean
     post.weight *= std[None, :, None, None]
+
+
+class DecoderAndCritic(nn.Module):
+    """An autoencoder's decoder beside a small critic that looks at patches (PatchGAN, arXiv 1611.07004)."""
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+        def layer(given: int, made: int, stride: int) -> tuple[nn.Module, nn.Module]:
+            convolution = nn.Conv2d(given, made, 3, stride, 1)
+            return nn.utils.parametrizations.spectral_norm(convolution), nn.LeakyReLU(0.2)
+
+        layers = [*layer(3, 32, 1), *layer(32, 64, 2), *layer(64, 96, 1), *layer(96, 96, 2)]
+        self.critic = nn.Sequential(*layers, nn.Conv2d(96, 1, 1))
+
+
+def train_decoder(model: AutoencoderKL, pixels: Tensor, schedule: Schedule, site: Site) -> float:
+    """Train the decoder alone to draw what the distances smooth away, as rough strokes: distances and an adversary.
+
+    The adversary is relativistic (arXiv 1807.00734): it says which of the two, real or decoded, looks more real. The
+    encoder stays, so latents, and what was trained on them, stay valid.
+    """
+    both = DecoderAndCritic(model.decoder).to(pixels.device)
+    model.requires_grad_(False)
+    model.decoder.requires_grad_(True)
+    latents = encode_all(model, pixels)
+
+    def loss_of(generator: torch.Generator) -> Tensor:
+        i = site.pick(len(pixels), generator)
+        x, z = to_model(pixels[i]), latents[i]
+        z = z + LATENT_NOISE * torch.randn(z.shape, generator=generator, device=z.device)  # a denoiser's are not exact
+        y = both.decoder(model.post_quant_conv(z))
+        edges = sum((F.l1_loss(y.diff(dim=d), x.diff(dim=d)) for d in (2, 3)), start=x.new_zeros(()))
+        real, drawn = both.critic(x), both.critic(y.detach())
+        critic = F.softplus(drawn - real).mean()
+        still = {name: value.detach() for name, value in both.critic.state_dict(keep_vars=True).items()}
+        fooled = F.softplus(real.detach() - functional_call(both.critic, still, (y,))).mean()
+        return F.l1_loss(y, x) + 2 * F.mse_loss(y, x) + edges + critic + ADVERSARY * fooled
+
+    return site.fit("decoder", both, loss_of, schedule)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from miniature.build import build_autoencoder, build_tokenizer
 from miniature.fitting import OutOfTimeError, Schedule, fit
 from miniature.public import load_public, to_model
 from miniature.recipe import WEIGHTS
-from miniature.stages import Site, train_autoencoder
+from miniature.stages import Site, train_autoencoder, train_decoder
 from miniature.texts import MAX_TOKENS, WORDS, prompts
 
 
@@ -65,6 +65,27 @@ def test_latents_are_centred_with_unit_variance_and_still_decode_to_the_same_ima
     torch.testing.assert_close(latents.mean((0, 2, 3)), torch.zeros(4), rtol=0, atol=1e-4)
     torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(4), rtol=0, atol=1e-3)
     torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-4)
+
+
+def test_training_the_decoder_leaves_the_latents_and_draws_nearer(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, pixels = (
+        build_autoencoder(),
+        torch.from_numpy(np.stack([d.image for d in draw_split("private", 24)]).transpose(0, 3, 1, 2)),
+    )
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    images = pixels.float() / 127.5 - 1
+
+    def error() -> float:
+        with torch.no_grad():
+            return float((model.decode(model.encode(images).latent_dist.mean).sample - images).abs().mean())
+
+    first = error()
+    train_decoder(model, pixels, Schedule(20, 1e-3, ema=0.0), Site(tmp_path, seed=0, batch=8))
+    assert error() < 0.9 * first
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all(name.startswith("decoder.") for name in changed)
 
 
 def test_shipped_weights_are_fp16_safetensors_of_ten_megabytes_at_most() -> None:

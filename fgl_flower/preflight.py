@@ -50,7 +50,7 @@ def preflight(config: RunConfig, *, divided: bool = True) -> None:
     if config.draws:
         level = level_of(config.prompt_level)
         check_generator(config)
-        if "captioner" in level.client_models:
+        if "captioner" in level.models(config):
             check_captioner(config.captioner, config.captioner_revision)
         level.check(config, source.classes, source.domains)
         if config.synthesis_engine == "ray":

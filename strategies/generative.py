@@ -175,7 +175,7 @@ class Drawing:
         if plan is None:
             return {}
         models = [{"role": "generator", "id": plan.settings.generator, "revision": plan.settings.revision}]
-        if "captioner" in level_of(config.prompt_level).client_models:
+        if "captioner" in level_of(config.prompt_level).models(config):
             revision = captioner_revision(config.captioner, config.captioner_revision)
             models.append({"role": "captioner", "id": config.captioner, "revision": revision})
         return {**self.synthesis.figures(), "models": models}

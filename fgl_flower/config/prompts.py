@@ -89,8 +89,8 @@ class PromptConfig(Seeded):
         "",
         description="Tokens level: classes or domains to learn, separated by commas; others go by words. Empty: all.",
     )
-    token_prompts: Literal["class-style", "captions"] = Field(
-        "class-style", description="Tokens level: the prompts in which tokens stand, by class and domain or by caption."
+    token_prompts: Literal["captions", "class-style"] = Field(
+        "captions", description="Tokens level: the prompts in which tokens stand, by class and domain or by caption."
     )
     token_vectors: int = Field(4, ge=1, le=16, description="Tokens level: vectors of a learned token.")
     token_steps: int = Field(300, ge=1, description="Tokens level: steps of a client's textual inversion.")

@@ -21,7 +21,7 @@ def client_models(config: RunConfig, level: str = "") -> dict[str, int]:
     autoencoder too to learn tokens. A captioner of the hub that this machine has not cached counts nothing.
     """
     sizes: dict[str, int] = {}
-    needed = level_of(level or config.prompt_level).client_models
+    needed = level_of(level or config.prompt_level).models(config)
     if "captioner" in needed and not CAPTIONER.refers(config.captioner):
         try:
             folder = captioner_folder(config.captioner, config.captioner_revision, download=False)

@@ -71,6 +71,10 @@ class Level:
     asks_clients: bool = True
     client_models: frozenset[ClientModel] = frozenset()
 
+    def models(self, config: RunConfig) -> frozenset[ClientModel]:
+        """Return the models that a client of a run needs: those of the level, where the run's keys spare it none."""
+        return self.client_models
+
     def describe(self, held: "Holdings") -> Description:
         """Return what a client says of its images, of which there is at least one; runs on the client."""
         raise TypeError(f"{type(self).__name__} does not define describe(held)")

@@ -16,10 +16,11 @@ from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError, DataError
 from fgl_flower.foundation.generator import Generator
 from fgl_flower.foundation.inversion import encode_images, invert, load_for_inversion
-from fgl_flower.foundation.text import TextEncoder
+from fgl_flower.foundation.text import TextEncoder, Tokenizer, tokenizer_of
 from fgl_flower.learning.images import decode
 from fgl_flower.levels.holdings import Holdings, counted
-from fgl_flower.levels.level import Description, Level, Offered
+from fgl_flower.levels.instance import Instance
+from fgl_flower.levels.level import ClientModel, Description, Level, Offered
 from fgl_flower.levels.offers import Offer, merge, own_name
 from fgl_flower.levels.templates import caption_prompt, class_prompt
 from fgl_flower.wire.payload import Prompt, PromptPayload, token_of
@@ -27,13 +28,18 @@ from fgl_flower.wire.vectors import Vectors
 
 
 class Tokens(Level):
-    """The prompts of the class-style level with ``<fish>`` for "fish" or ``<neon>`` for "neon", and what these mean.
+    """Captions or class-style prompts with ``<fish>`` for "fish" or ``<neon>`` for "neon", and what these mean.
 
-    Where `token-names` lists some, the others go by words and only images of the listed ones are learned from.
+    A token that stands in a caption need only say what the caption does not: what is drawn of it varies as the captions
+    do. Where `token-names` lists some, the others go by words and only images of the listed ones are learned from.
     """
 
     kind = "tokens"
-    client_models = frozenset({"text-encoder", "generator"})
+    client_models = frozenset({"captioner", "text-encoder", "generator"})
+
+    def models(self, config: RunConfig) -> frozenset[ClientModel]:
+        """Return all of them, but no captioner for prompts by class and domain."""
+        return self.client_models - ({"captioner"} if config.token_prompts == "class-style" else set())
 
     def describe(self, held: Holdings) -> Description:
         """Learn the vectors of each token by textual inversion."""
@@ -43,8 +49,9 @@ class Tokens(Level):
         captions = held.captions() if config.token_prompts == "captions" else [""] * len(held)
         listed = set(token_names(config))
         subjects = [name if name and (not listed or name in listed) else "" for name in _subjects(held)]
+        tokenizer = tokenizer_of(config.generator, config.generator_revision)
         rows = zip(held.labels, held.image_domains, subjects, captions, strict=True)
-        texts = [_text(config, *row) for row in rows]
+        texts = [_text(config, tokenizer, *row) for row in rows]
         prompts = counted(texts, held.labels, held.image_domains)
         if not any(subjects):
             return Description(prompts)
@@ -93,11 +100,19 @@ class Tokens(Level):
         return Offered(offers, embeddings)
 
     def templates(self, config: RunConfig) -> dict[str, str]:
-        """Return the templates of a class and of a class in a domain."""
-        return {"class-template": config.class_template, "prompt-template": config.prompt_template}
+        """Return the templates of a class, of a class in a domain and, where tokens stand in them, of a caption."""
+        result = {"class-template": config.class_template, "prompt-template": config.prompt_template}
+        return result if config.token_prompts == "class-style" else {**result, **Instance().templates(config)}
 
     def check(self, config: RunConfig, classes: Sequence[str], domains: Sequence[str]) -> None:
-        """Refuse `token-names` that are none of the federation's, and names that would share a token."""
+        """Refuse a template without place for tokens, `token-names` that are unknown, and names that share a token."""
+        for key, template in self.templates(config).items():
+            if (place := f"{{{config.token_subject}}}") not in template and not (
+                key == "class-template" and config.token_subject == "style"
+            ):
+                raise ConfigError(
+                    f"{key} = {template!r} has no {place}, which a learned {config.token_subject} stands for"
+                )
         by_token: dict[str, str] = {}
         for name in (*classes, *domains):
             if (other := by_token.setdefault(token_of(name), name)) != name:
@@ -121,13 +136,23 @@ def _subjects(held: Holdings) -> list[str]:
     return held.labels if held.config.token_subject == "class" else held.image_domains
 
 
-def _text(config: RunConfig, label: str, domain: str, subject: str, caption: str) -> str:
-    """Return an image's prompt, with the token of the class or domain `subject` in place of its name ("": none)."""
+def _text(config: RunConfig, tokenizer: Tokenizer, label: str, domain: str, subject: str, caption: str) -> str:
+    """Return an image's prompt, with the token of the class or domain `subject` in place of its name ("": none).
+
+    Where the generator would not read a token to its end, behind a long caption, the prompt does without the caption.
+    """
     if subject and config.token_subject == "class":
         label = token_of(subject)
     elif subject:
         domain = token_of(subject)
-    return caption_prompt(config, label, domain, caption) if caption else class_prompt(config, label, domain)
+    if caption:
+        text = caption_prompt(config, label, domain, caption)
+        if (
+            not subject
+            or len(tokenizer.ids(text, {token_of(subject): config.token_vectors})[1]) >= config.token_vectors
+        ):
+            return text
+    return class_prompt(config, label, domain)
 
 
 def _holds(prompt: Prompt, payload: PromptPayload) -> bool:

@@ -21,6 +21,9 @@ from fgl_flower.errors import ConfigError, DataError, ModelError
 from fgl_flower.foundation.text import TextEncoder
 from fgl_flower.levels.downloads import client_models
 from fgl_flower.levels.embeddings import quantise
+from fgl_flower.levels.holdings import Holdings
+from fgl_flower.levels.instance import caption_prompts
+from fgl_flower.levels.tokens import Tokens
 from fgl_flower.preflight import preflight
 from fgl_flower.records.ledger import object_bytes
 from fgl_flower.records.reading import read_run
@@ -177,6 +180,38 @@ def test_learned_tokens_stand_for_classes_or_styles(subject: str) -> None:
     assert all((v.rows, v.width) == (3, 64) for v in payload.arrays.values())
     assert all(sum(token in p.text for token in payload.arrays) == 1 for p in payload.prompts)
     assert object_bytes(encode(payload)) < (7_000 if subject == "class" else 2_000)
+    assert {p.text for p in payload.prompts} == {
+        text.replace(name, f"<{name}>", 1) if subject == "class" else text.removesuffix(name) + f"<{name}>"
+        for client in [Client(1, config)]
+        for text, label in captioned(client)
+        for name in [label if subject == "class" else "sketch"]
+    }
+
+
+def captioned(client: Client) -> list[tuple[str, str]]:
+    """Return the prompt of each of a client's images at the instance level, with its class."""
+    held = holdings(client)
+    return list(zip(caption_prompts(held), held.labels, strict=True))
+
+
+def test_a_token_that_the_generator_would_not_read_to_its_end_stands_in_a_prompt_without_caption(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = configured(prompt_level="tokens", token_subject="style", token_vectors=3, token_steps=1)
+    held = holdings(Client(1, config))
+    long = Holdings(held.dataset, held.classes, held.domains, config, 1, lambda rows: ["a star " * 12] * len(rows))
+    assert {p.text for p in Tokens().describe(long).prompts} == {f"a <sketch> of a {name}" for name in set(held.labels)}
+
+
+def test_prompts_of_tokens_may_be_those_of_classes_and_styles() -> None:
+    config = configured(prompt_level="tokens", token_prompts="class-style", token_steps=1)
+    assert {p.text for p in received(config, 1).prompts} == {
+        f"a sketch of a <{name}>" for name in set(holdings(Client(1, config)).labels)
+    }
+    assert not any(name.startswith("captioner") for name in client_models(config))
+    with pytest.raises(ConfigError, match=r"instance-template.*has no .class"):
+        preflight(configured(prompt_level="tokens", instance_template="{caption}"))
+    preflight(configured(prompt_level="tokens", token_prompts="class-style", instance_template="{caption}"))
 
 
 def test_a_client_without_images_has_nothing_to_say() -> None:
@@ -232,9 +267,9 @@ def test_only_the_listed_names_are_learned_and_words_are_shared() -> None:
     assert len(set(plan.keys)) == len(plan) == 70
     learned = {i.label for i in plan.images if i.prompt in plan.embeddings}
     assert learned == {"star", "moon"}
-    assert {i.prompt for i in plan.images if i.label == "drop"} <= {
-        f"a {s} of a drop" for s in load_source(config).domains
-    }
+    words = {i.prompt for i in plan.images if i.label == "drop"}
+    assert words
+    assert words <= {text for i in range(2) for text, label in captioned(Client(i, config)) if label == "drop"}
     nothing = received(configured(prompt_level="tokens", token_names="fish"), 0)
     assert nothing.arrays == {}
     assert nothing.kind == "tokens"

@@ -88,6 +88,12 @@ class Holdings:
             self.unnamed,
         )
 
+    def under(self, config: RunConfig) -> "Holdings":
+        """Return the same images under another configuration."""
+        return Holdings(
+            self.dataset, self.classes, self.domains, config, self.partition_id, self._captioner, self.unnamed
+        )
+
     def of_classes(self, names: Collection[str]) -> "Holdings":
         """Return the images of these classes."""
         return self.select([i for i, label in enumerate(self.labels) if label in names])

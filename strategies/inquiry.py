@@ -74,6 +74,7 @@ class Inquiry:
         self._unsaid: dict[int, int] = {}  # images of each node's answers that no prompt stands for
         self._unasked: set[int] = set()  # nodes whose bytes were spent when a question came
         self._shares: dict[str, dict[str, float]] = {}  # of each class what was last right at each level
+        self._overall = -1.0  # the best share of all images so far
         self._tried: dict[str, int] = {}  # of each class the last rung of the ladder that was asked for
 
     def first(self) -> list[Question]:
@@ -154,10 +155,13 @@ class Inquiry:
     def learn(self, transfer: Transfer) -> list[Question]:
         """Return what to ask next after a model did so on the clients' images; nothing where all is well or exhausted.
 
-        A class whose last level did no better than an earlier one goes back to that.
+        A class whose last level did no better than an earlier one goes back to that. Where asking about some classes
+        has not made the model better, the others are asked for the same level: a model that sees some classes as
+        clients have them and others as the generator imagines them learns the look of images, not what they show.
         """
         if not self.ladder:
             return []
+        helped, self._overall = transfer.overall > self._overall, max(self._overall, transfer.overall)
         wanted: dict[int, list[str]] = {}
         for name in self.classes:
             share = transfer.share(name)
@@ -169,7 +173,14 @@ class Inquiry:
             rung = self._tried.get(name, 0) + 1
             if rung < len(self.ladder) and shares[self.level[name]] < self._enough(self.ladder[rung]):
                 wanted.setdefault(rung, []).append(name)
-        return [self._question(rung, names, self._why(transfer, names)) for rung, names in sorted(wanted.items())]
+        why = {rung: self._why(transfer, names) for rung, names in wanted.items()}
+        rung = max((rung for rung in self._tried.values() if self.ladder[rung] not in DEAR), default=0)
+        if not helped and (others := [name for name in self._shares if self._tried.get(name, 0) < rung]):
+            wanted[rung], why[rung] = others, "asking about some classes made the model no better: now all are asked"
+            for name, shares in self._shares.items():
+                if self.ladder[rung] in shares:
+                    self.level[name] = self.ladder[rung]
+        return [self._question(rung, names, why[rung]) for rung, names in sorted(wanted.items())]
 
     def _enough(self, level: str) -> float:
         """Return the share of a class that must be right for a level not to be asked for."""
@@ -182,8 +193,9 @@ class Inquiry:
     def _question(self, rung: int, names: Sequence[str], why: str) -> Question:
         level = self.ladder[rung]
         self._tried.update(dict.fromkeys(names, rung))
-        # A name that was no help is left out of captions, too: the generator means something else by it.
-        unnamed = tuple(names) if rung else ()
+        # A name of which hardly anything was right stays out of captions: the generator means something else by it.
+        first = self.ladder[0]
+        unnamed = tuple(n for n in names if rung and (n in self.unnamed or self._shares[n].get(first, 1) < UNKNOWN))
         self.log({"event": "question", "level": level, "classes": list(names), "why": why})
         return Question(level, tuple(names), unnamed, self.max_bytes)
 

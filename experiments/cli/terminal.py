@@ -28,8 +28,8 @@ from fgl_flower.errors import ConfigError, reason
 from fgl_flower.records.reading import Run
 from fgl_flower.records.run_folder import CLIENT_ERRORS
 from fgl_flower.report.formatting import human_bytes, human_seconds, percent
+from fgl_flower.report.notes import notes
 from fgl_flower.report.problems import Problems
-from fgl_flower.report.sections import notes
 
 console = Console()
 errors = Console(stderr=True, soft_wrap=True)

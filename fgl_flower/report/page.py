@@ -14,6 +14,7 @@ from fgl_flower.records.result import Result, partition_name
 from fgl_flower.report import sections
 from fgl_flower.report.charts import Curve, line_chart
 from fgl_flower.report.formatting import human_bytes, human_seconds, percent
+from fgl_flower.report.notes import notes as notes_on
 from fgl_flower.report.parts import fill
 from fgl_flower.report.problems import Problems
 from fgl_flower.report.template import PAGE
@@ -68,7 +69,7 @@ def render(runs: Sequence[Run]) -> str:
         bytes_by_run=_bytes_bars(shown),
         by_domain=_groups([result.accuracy_by_domain for _, result in finished]),
         by_class=_groups([result.accuracy_by_class for _, result in finished]),
-        notes=[(run.name, text) for run, result in finished for text in sections.notes(result)],
+        notes=[(run.name, text) for run, result in finished for text in notes_on(result)],
         transfer=_groups([sections.transfer(result) for _, result in finished]),
         levels=[(run.name, text) for run, result in finished if (text := sections.levels(result))],
         over_rounds=over_rounds,

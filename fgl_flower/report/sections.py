@@ -3,7 +3,6 @@
 import base64
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -125,22 +124,6 @@ def _cell(share: float) -> dict[str, Any]:
 def transfer(result: Result) -> dict[str, float | None]:
     """Return the share of the clients' images of each class that the one-shot model got right."""
     return {name: counts["right"] / counts["total"] for name, counts in result.transfer.items()}
-
-
-def notes(result: Result) -> list[str]:
-    """Return what clients selected, and how long they learned, a sentence each."""
-    sentences = []
-    if result.selected_round is not None and result.client_accuracy is not None:
-        sentences.append(
-            f"clients selected the model of round {result.selected_round}, which gets {result.client_accuracy:.1%} of "
-            "their images right"
-        )
-    if seconds := sorted(result.learning_seconds.values()):
-        sentences.append(
-            f"learning tokens took {len(seconds)} clients {seconds[0]:,} to {seconds[-1]:,} s each, as they say "
-            f"(median {median(seconds):,.0f} s)"
-        )
-    return sentences
 
 
 def levels(result: Result) -> str:

@@ -109,6 +109,23 @@ def test_a_class_that_did_well_and_suffers_from_the_others_is_asked_again() -> N
     assert (second.level, second.classes) == ("instance", ("star",))
 
 
+def test_where_asking_about_some_classes_does_not_help_all_are_asked() -> None:
+    inquiry = Inquiry(NAMES, ladder=LADDER, goal=0.8)
+    for question in inquiry.first():
+        answer(inquiry, question, dict.fromkeys(NAMES, 5))
+        inquiry.settle(question)
+    (some,) = inquiry.learn(transfer(star=0.95, moon=0.7, BX_12=0.9))
+    assert (some.classes, some.unnamed) == (("moon",), ())  # of most moons the name was right
+    answer(inquiry, some, dict.fromkeys(NAMES, 5))
+    inquiry.settle(some)
+    (others,) = inquiry.learn(transfer(star=0.9, moon=0.65, BX_12=0.9))
+    assert (others.level, others.classes) == ("instance", ("star", "BX-12"))
+    answer(inquiry, others, dict.fromkeys(NAMES, 5))
+    inquiry.settle(others)
+    assert inquiry.level == dict.fromkeys(NAMES, "instance")  # moons, too, though names did better by them
+    assert inquiry.learn(transfer(star=0.9, moon=0.6, BX_12=0.9)) == []  # nobody is left to ask
+
+
 def test_a_class_that_nobody_answers_for_stays_at_its_level() -> None:
     inquiry = Inquiry(NAMES, ladder=LADDER)
     (first,) = inquiry.first()

@@ -16,6 +16,8 @@ from fgl_flower.wire.question import Question
 from strategies.transfer import Transfer
 
 Log = Callable[[dict[str, Any]], None]
+GAIN = 0.02
+"""By which the share of all images that are right must rise for asking about some classes to have helped."""
 
 
 class Inquiry:
@@ -156,12 +158,12 @@ class Inquiry:
         """Return what to ask next after a model did so on the clients' images; nothing where all is well or exhausted.
 
         A class whose last level did no better than an earlier one goes back to that. Where asking about some classes
-        has not made the model better, the others are asked for the same level: a model that sees some classes as
+        has hardly made the model better, the others are asked for the same level: a model that sees some classes as
         clients have them and others as the generator imagines them learns the look of images, not what they show.
         """
         if not self.ladder:
             return []
-        helped, self._overall = transfer.overall > self._overall, max(self._overall, transfer.overall)
+        helped, self._overall = transfer.overall >= self._overall + GAIN, max(self._overall, transfer.overall)
         wanted: dict[int, list[str]] = {}
         for name in self.classes:
             share = transfer.share(name)
@@ -176,7 +178,7 @@ class Inquiry:
         why = {rung: self._why(transfer, names) for rung, names in wanted.items()}
         rung = max((rung for rung in self._tried.values() if self.ladder[rung] not in DEAR), default=0)
         if not helped and (others := [name for name in self._shares if self._tried.get(name, 0) < rung]):
-            wanted[rung], why[rung] = others, "asking about some classes made the model no better: now all are asked"
+            wanted[rung], why[rung] = others, "asking about some classes made the model little better: now about all"
             for name, shares in self._shares.items():
                 if self.ladder[rung] in shares:
                     self.level[name] = self.ladder[rung]

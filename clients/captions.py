@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import datasets
 
 from clients.data import Client
 from clients.scrubber import scrub
 from fgl_flower.data.decoding import open_image
-from fgl_flower.foundation.captioner import load_captioner
-from fgl_flower.foundation.own import Describes
+
+if TYPE_CHECKING:
+    from fgl_flower.foundation.own import Describes
 
 _CAPTIONS: dict[tuple[Any, ...], tuple[str, ...]] = {}
 _REMEMBERED = 4096  # clients: a simulation has many in one process
@@ -36,5 +37,9 @@ def captions(client: Client, dataset: datasets.Dataset) -> Sequence[str]:
 
 
 @lru_cache(maxsize=1)
-def _captioner(model_id: str, revision: str, device: str) -> Describes:
+def _captioner(model_id: str, revision: str, device: str) -> "Describes":
+    from fgl_flower.foundation.captioner import (
+        load_captioner,  # torch and transformers: only where captions are asked for
+    )
+
     return load_captioner(model_id, revision, device)

@@ -1,4 +1,8 @@
-"""The data owner's end of the wire: five handlers, each of which always answers."""
+"""The data owner's end of the wire: five handlers, each of which always answers.
+
+In a deployment every message is handled by a new process, so a handler imports what it needs when it is called: torch
+for training and evaluation, a captioner for captions, neither for prompts made of names.
+"""
 
 import re
 import traceback
@@ -10,9 +14,7 @@ from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 from flwr.supercore import log
 
-from clients import evaluation, prompting, training
 from clients.data import Client
-from fgl_flower.wire.codec import encode
 
 Describe = Callable[[Exception, Message, Context], str]
 """Returns what the server is told of an error, and keeps the rest where it belongs."""
@@ -36,31 +38,52 @@ def _build(describe: Describe) -> ClientApp:
     @app.query("prompts")
     def query_prompts(message: Message, context: Context) -> Message:
         """Answer a prompt round."""
-        return reply(
-            message,
-            context,
-            lambda: encode(prompting.query_prompts(Client.of(context), message.content, context.state)),
-        )
+
+        def work() -> RecordDict:
+            from clients.prompting import query_prompts
+            from fgl_flower.wire.codec import encode
+
+            return encode(query_prompts(Client.of(context), message.content, context.state))
+
+        return reply(message, context, work)
 
     @app.query("model")
     def query_model(message: Message, context: Context) -> Message:
         """Take the final model, and acknowledge it with an empty reply."""
-        return reply(message, context, lambda: training.query_model(Client.of(context), message.content))
+        return reply(message, context, RecordDict)
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
         """Answer a round of federated training."""
-        return reply(message, context, lambda: training.train(Client.of(context), message.content, context.state))
+
+        def work() -> RecordDict:
+            from clients.training import train
+
+            return train(Client.of(context), message.content, context.state)
+
+        return reply(message, context, work)
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
         """Answer a round of federated evaluation."""
-        return reply(message, context, lambda: evaluation.evaluate(Client.of(context), message.content))
+
+        def work() -> RecordDict:
+            from clients.evaluation import evaluate
+
+            return evaluate(Client.of(context), message.content)
+
+        return reply(message, context, work)
 
     @app.evaluate("by_class")
     def evaluate_by_class(message: Message, context: Context) -> Message:
         """Say how the model that was trained on synthetic images does on the client's own."""
-        return reply(message, context, lambda: evaluation.evaluate_by_class(Client.of(context), message.content))
+
+        def work() -> RecordDict:
+            from clients.evaluation import evaluate_by_class
+
+            return evaluate_by_class(Client.of(context), message.content)
+
+        return reply(message, context, work)
 
     return app
 

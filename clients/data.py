@@ -5,7 +5,6 @@ from functools import cached_property, lru_cache
 from logging import WARNING
 from typing import TYPE_CHECKING
 
-import datasets
 import numpy as np
 from flwr.app import Context
 from flwr.supercore import log
@@ -13,6 +12,7 @@ from flwr.supercore import log
 from fgl_flower.config import DataConfig, RunConfig
 from fgl_flower.data.decoding import readable
 from fgl_flower.data.partition import partition
+from fgl_flower.data.rows import Rows
 from fgl_flower.data.sources import Source, load_source
 from fgl_flower.errors import ConfigError
 
@@ -55,9 +55,9 @@ class Client:
         return load_source(self.config)
 
     @property
-    def dataset(self) -> datasets.Dataset:
+    def rows(self) -> Rows:
         """The client's images that can be read, not decoded; may be empty."""
-        return self._shares.dataset(self.partition_id)
+        return self._shares.rows(self.partition_id)
 
     @property
     def images(self) -> "Images":
@@ -91,8 +91,8 @@ class _Shares:
         self._images: dict[int, Images] = {}
         self._rows: dict[int, tuple[np.ndarray, tuple[str, ...]]] = {}  # of a share: what can be read, and what not
 
-    def dataset(self, number: int) -> datasets.Dataset:
-        share = self.partition.load(number)
+    def rows(self, number: int) -> Rows:
+        share = self.partition.rows(number)
         rows, skipped = self._checked(number)
         return share.select(rows) if skipped else share
 
@@ -103,13 +103,13 @@ class _Shares:
         if number not in self._images:
             from fgl_flower.learning.images import decode_rows
 
-            self._images[number], rows = decode_rows(self.partition.load(number), self.size)
+            self._images[number], rows = decode_rows(self.partition.rows(number), self.size)
             self._remember(number, rows, self._images[number].skipped)
         return self._images[number]
 
     def _checked(self, number: int) -> tuple[np.ndarray, tuple[str, ...]]:
         if number not in self._rows:
-            self._remember(number, *readable(self.partition.load(number)))
+            self._remember(number, *readable(self.partition.rows(number).records()))
         return self._rows[number]
 
     def _remember(self, number: int, rows: np.ndarray, skipped: tuple[str, ...]) -> None:

@@ -5,8 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import datasets
-
 from clients.data import Client
 from clients.holdings import holdings
 
@@ -16,8 +14,7 @@ def data_hash(client: Client) -> bytes:
     held = holdings(client)
     rows = []
     if len(held):
-        raw = held.dataset.cast_column("image", datasets.Image(decode=False))
-        for label, domain, record in zip(held.labels, held.image_domains, raw["image"], strict=True):
+        for label, domain, record in zip(held.labels, held.image_domains, held.rows.records(), strict=True):
             row = hashlib.blake2b(json.dumps([label, domain]).encode(), digest_size=16)
             row.update(_content(record))
             rows.append(row.digest())

@@ -11,7 +11,7 @@ def holdings(client: Client, unnamed: Collection[str] = ()) -> Holdings:
     """Return the client's readable images with classes, domains and, on demand, captions."""
     source = client.source
     return Holdings(
-        client.dataset,
+        client.rows,
         source.classes,
         source.domains,
         client.config,

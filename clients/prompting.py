@@ -9,10 +9,10 @@ from clients.data import Client
 from clients.data_hash import data_hash
 from clients.holdings import holdings
 from fgl_flower.levels.level import level_of
-from fgl_flower.records.ledger import object_bytes
 from fgl_flower.wire.codec import HELD_KEY, encode
 from fgl_flower.wire.payload import Prompt, PromptPayload, Unchanged
 from fgl_flower.wire.question import Question
+from fgl_flower.wire.sizes import object_bytes
 
 LAST_SENT = "spoken-of"  # in the client's state: the data that its last payload described, and the round
 

@@ -58,12 +58,6 @@ def train(client: Client, content: RecordDict, state: RecordDict) -> RecordDict:
     return RecordDict({"arrays": arrays, "metrics": metrics})
 
 
-def query_model(client: Client, content: RecordDict) -> RecordDict:
-    """Make sure that the run's classifier takes the received arrays; nothing needs to be said."""
-    load(client, content.array_records["arrays"])
-    return RecordDict()
-
-
 def load(client: Client, arrays: ArrayRecord) -> Classifier:
     """Return the run's classifier with these weights."""
     config = client.config

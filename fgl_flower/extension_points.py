@@ -77,9 +77,9 @@ MODEL = ExtensionPoint(
 PARTITION = ExtensionPoint(
     "partition",
     {
-        "iid": "fgl_flower.data.partition:iid",
-        "dirichlet": "fgl_flower.data.partition:dirichlet",
-        "domain": "fgl_flower.data.partition:domain",
+        "iid": "fgl_flower.data.partitioners:iid",
+        "dirichlet": "fgl_flower.data.partitioners:dirichlet",
+        "domain": "fgl_flower.data.partitioners:domain",
     },
     called_with("images", "config"),
 )

@@ -9,6 +9,7 @@ from itertools import product
 from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
 from fgl_flower.data.decoding import pictures
 from fgl_flower.data.partition import partition
+from fgl_flower.data.rows import Rows
 from fgl_flower.data.sources import Source, load_source
 from fgl_flower.device import resolve_device
 from fgl_flower.errors import ConfigError, DataError
@@ -68,7 +69,7 @@ def _check_images(config: RunConfig, source: Source, *, divided: bool) -> None:
     splits = {"validation": source.validation, "test": source.test} | ({"private": source.private} if divided else {})
     for split, dataset in splits.items():
         first = ""
-        for picture in pictures(dataset):
+        for picture in pictures(Rows.of(dataset).records()):
             if not isinstance(picture, DataError):
                 break
             first = first or str(picture)

@@ -17,11 +17,11 @@ from flwr.serverapp.strategy import FedAvgM, Strategy
 from flwr.supercore import log
 
 from fgl_flower.errors import RunError
-from fgl_flower.records.ledger import object_bytes
 from fgl_flower.wire.codec import HELD_KEY, decode
 from fgl_flower.wire.limits import Limits
 from fgl_flower.wire.payload import PromptPayload, Rejection, Unchanged
 from fgl_flower.wire.question import Question
+from fgl_flower.wire.sizes import object_bytes
 from strategies.inquiry import Inquiry
 from strategies.transfer import Transfer, questions
 

@@ -11,9 +11,10 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
 from fgl_flower.errors import RunError
-from fgl_flower.records.ledger import Direction, Ledger, message_bytes
+from fgl_flower.records.ledger import Direction, Ledger
 from fgl_flower.records.result import Failure
 from fgl_flower.wire.payload import PromptPayload, Rejection, Unchanged
+from fgl_flower.wire.sizes import message_bytes
 from strategies.failures import ClientErrors, Failures
 from strategies.gate import Gate
 

@@ -129,13 +129,14 @@ def _query_prompts(config: RunConfig) -> tuple[Any, dict[str, str], list[str]]:
     from clients.client_app import app as client_app
     from fgl_flower.data.sources import load_source
     from fgl_flower.preflight import preflight
-    from fgl_flower.records.ledger import Ledger, object_bytes
+    from fgl_flower.records.ledger import Ledger
     from fgl_flower.simulation import InlineGrid
     from fgl_flower.synthesis.generator_checks import notes
     from fgl_flower.synthesis.space import check_space
     from fgl_flower.synthesis.store import SyntheticStore
     from fgl_flower.wire.codec import decode
     from fgl_flower.wire.payload import PromptPayload
+    from fgl_flower.wire.sizes import object_bytes
     from strategies.gate import Gate
     from strategies.guarded_grid import GuardedGrid
     from strategies.planning import inquiry_of, limits_for, notes_on, plan_for
@@ -179,8 +180,8 @@ def _remark(remarks: Sequence[str]) -> None:
 def _message_bytes(client_app: Any, records: Any) -> int:
     from flwr.app import Message, RecordDict
 
-    from fgl_flower.records.ledger import message_bytes
     from fgl_flower.simulation import InlineGrid
+    from fgl_flower.wire.sizes import message_bytes
 
     node = next(iter(InlineGrid(client_app, 1, {}).get_node_ids()))
     question = Message(RecordDict(), node, "query.prompts")

@@ -16,12 +16,11 @@ Of animations and files of several pages the first picture counts. Nothing here 
 
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import datasets
 import numpy as np
 from PIL import Image, ImageOps
 
@@ -69,27 +68,24 @@ def open_image(source: ImageSource, name: str = "") -> Image.Image:
         raise DataError(f"{name or _name(source) or 'the image'}: {_reason(error)}") from None
 
 
-def pictures(dataset: datasets.Dataset) -> Iterator[Image.Image | DataError]:
-    """Yield each image of a data set, or the error that says why it cannot be read.
+def pictures(records: Iterable[Mapping[str, Any]]) -> Iterator[Image.Image | DataError]:
+    """Yield each image of a data set's records, or the error that says why it cannot be read.
 
     Parameters
     ----------
-    dataset : datasets.Dataset
-        With a column `image`. Files are named by the end of their path: split, class and file.
+    records : iterable of {"bytes", "path"}
+        Images as they are stored (`fgl_flower.data.rows`). Files are named by the end of their path.
     """
-    if not len(dataset):
-        return
-    raw = dataset.cast_column("image", datasets.Image(decode=False))
-    for i, record in enumerate(raw["image"]):
+    for i, record in enumerate(records):
         try:
             yield open_image(record, _name(record) or f"image {i}")
         except DataError as error:
             yield error
 
 
-def readable(dataset: datasets.Dataset) -> tuple[np.ndarray, tuple[str, ...]]:
+def readable(records: Iterable[Mapping[str, Any]]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the positions of the images that can be read, (n,) int64, and a sentence for each other one."""
-    sentences = [str(picture) if isinstance(picture, DataError) else "" for picture in pictures(dataset)]
+    sentences = [str(picture) if isinstance(picture, DataError) else "" for picture in pictures(records)]
     positions = np.array([i for i, sentence in enumerate(sentences) if not sentence], dtype=np.int64)
     return positions, tuple(filter(None, sentences))
 

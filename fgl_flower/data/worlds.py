@@ -3,10 +3,7 @@
 import hashlib
 import io
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from inspect import getfile
@@ -17,13 +14,13 @@ import numpy as np
 import pyarrow.parquet as pq
 from datasets.table import InMemoryTable
 from PIL import Image
-from platformdirs import user_cache_path
 
+from fgl_flower.cache import cache_dir
 from fgl_flower.data import codes, jargon, shapes, shifted, world
 from fgl_flower.data.folders import features
 from fgl_flower.files import write_bytes
 
-__all__ = ["KINDS", "cache_dir", "load_split"]
+__all__ = ["KINDS", "load_split"]
 
 
 @dataclass(frozen=True)
@@ -54,19 +51,6 @@ KINDS: dict[str, World] = {
     "world-jargon": World(jargon.CLASSES, jargon.STYLES, jargon.draw_split),
     "world-shifted": World(shifted.CLASSES, shifted.STYLES, shifted.draw_split),
 }
-
-
-def cache_dir() -> Path:
-    """Return the folder for what can be made again: `fgl-flower` in $XDG_CACHE_HOME or the platform's cache folder.
-
-    A user without a home folder gets one among the temporary files.
-    """
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        return Path(given) / "fgl-flower"
-    with suppress(RuntimeError):  # neither HOME nor the password file names a home folder
-        if (folder := user_cache_path("fgl-flower", appauthor=False)).is_absolute():
-            return folder
-    return Path(tempfile.gettempdir(), f"fgl-flower-{os.getuid()}")
 
 
 def load_split(kind: str, split: str, count: int, *, seed: int = 0) -> datasets.Dataset:

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from fgl_flower.data.decoding import pictures
+from fgl_flower.data.rows import Rows
 from fgl_flower.errors import DataError
 
 __all__ = ["Images", "decode", "decode_rows", "normalise", "to_square"]
@@ -93,12 +94,12 @@ def to_square(image: Image.Image, size: int) -> Image.Image:
     return image.crop((left, top, left + size, top + size))
 
 
-def decode(dataset: datasets.Dataset, size: int) -> Images:
+def decode(dataset: datasets.Dataset | Rows, size: int) -> Images:
     """Return a data set's images as one block of bytes; those that cannot be read are left out and listed.
 
     Parameters
     ----------
-    dataset : datasets.Dataset
+    dataset : datasets.Dataset or Rows
         With columns `image` and `label`, and optionally `domain`.
     size : int
         Side of the square images, in pixels.
@@ -106,22 +107,21 @@ def decode(dataset: datasets.Dataset, size: int) -> Images:
     return decode_rows(dataset, size)[0]
 
 
-def decode_rows(dataset: datasets.Dataset, size: int) -> tuple[Images, np.ndarray]:
+def decode_rows(dataset: datasets.Dataset | Rows, size: int) -> tuple[Images, np.ndarray]:
     """Return `decode`'s images and their positions in the data set, (n,) int64."""
-    pixels = np.empty((len(dataset), size, size, 3), dtype=np.uint8)
-    rows: list[int] = []
+    rows = dataset if isinstance(dataset, Rows) else Rows.of(dataset)
+    pixels = np.empty((len(rows), size, size, 3), dtype=np.uint8)
+    kept: list[int] = []
     skipped: list[str] = []
-    for i, picture in enumerate(pictures(dataset)):
+    for i, picture in enumerate(pictures(rows.records())):
         if isinstance(picture, DataError):
             skipped.append(str(picture))
         else:
-            pixels[len(rows)] = np.asarray(to_square(picture, size))
-            rows.append(i)
-    kept = np.array(rows, dtype=np.int64)
-    labels = np.asarray(dataset["label"], dtype=np.int64)[kept]
-    domains = np.asarray(dataset["domain"] if "domain" in dataset.column_names else [-1] * len(dataset))[kept]
-    images = Images.from_arrays(pixels[: len(rows)], labels.tolist(), domains.tolist())
-    return replace(images, skipped=tuple(skipped)), kept
+            pixels[len(kept)] = np.asarray(to_square(picture, size))
+            kept.append(i)
+    good = rows.select(kept)
+    images = Images.from_arrays(pixels[: len(kept)], good.labels.tolist(), good.domains.tolist())
+    return replace(images, skipped=tuple(skipped)), np.array(kept, dtype=np.int64)
 
 
 def normalise(pixels: torch.Tensor) -> torch.Tensor:

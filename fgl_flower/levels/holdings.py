@@ -10,10 +10,11 @@ from PIL import Image
 
 from fgl_flower.config import RunConfig
 from fgl_flower.data.decoding import open_image
+from fgl_flower.data.rows import Rows
 from fgl_flower.wire.payload import Prompt
 
 Captioner = Callable[[datasets.Dataset], Sequence[str]]
-"""From images to a scrubbed caption of each."""
+"""From images, as a data set, to a scrubbed caption of each."""
 
 
 class Holdings:
@@ -21,7 +22,7 @@ class Holdings:
 
     Parameters
     ----------
-    dataset : datasets.Dataset
+    dataset : datasets.Dataset or Rows
         Columns image, label and domain.
     classes, domains : sequence of str
         The federation's names.
@@ -36,7 +37,7 @@ class Holdings:
 
     def __init__(
         self,
-        dataset: datasets.Dataset,
+        dataset: datasets.Dataset | Rows,
         classes: Sequence[str],
         domains: Sequence[str],
         config: RunConfig,
@@ -44,7 +45,7 @@ class Holdings:
         captioner: Captioner | None = None,
         unnamed: Collection[str] = (),
     ) -> None:
-        self.dataset = dataset
+        self.rows = dataset if isinstance(dataset, Rows) else Rows.of(dataset)
         self.classes = classes
         self.domains = domains
         self.config = config
@@ -53,21 +54,26 @@ class Holdings:
         self._captioner = captioner
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.rows)
+
+    @property
+    def dataset(self) -> datasets.Dataset:
+        """The images as a data set."""
+        return self.rows.dataset
 
     @cached_property
     def labels(self) -> list[str]:
         """Class of each image."""
-        return [self.classes[i] for i in self.dataset["label"]]
+        return [self.classes[i] for i in self.rows.labels.tolist()]
 
     @cached_property
     def image_domains(self) -> list[str]:
         """Domain of each image; empty where it is unknown."""
-        return [self.domains[i] if i >= 0 else "" for i in self.dataset["domain"]]
+        return [self.domains[i] if i >= 0 else "" for i in self.rows.domains.tolist()]
 
     def images(self) -> Iterator[Image.Image]:
         """Yield the images, upright RGB, one in memory at a time."""
-        for record in self.dataset.cast_column("image", datasets.Image(decode=False))["image"]:
+        for record in self.rows.records():
             yield open_image(record)
 
     def captions(self) -> Sequence[str]:
@@ -79,7 +85,7 @@ class Holdings:
     def select(self, positions: Sequence[int]) -> "Holdings":
         """Return the images at these positions."""
         return Holdings(
-            self.dataset.select(positions),
+            self.rows.select(positions),
             self.classes,
             self.domains,
             self.config,
@@ -90,9 +96,7 @@ class Holdings:
 
     def under(self, config: RunConfig) -> "Holdings":
         """Return the same images under another configuration."""
-        return Holdings(
-            self.dataset, self.classes, self.domains, config, self.partition_id, self._captioner, self.unnamed
-        )
+        return Holdings(self.rows, self.classes, self.domains, config, self.partition_id, self._captioner, self.unnamed)
 
     def of_classes(self, names: Collection[str]) -> "Holdings":
         """Return the images of these classes."""
@@ -109,7 +113,7 @@ class Holdings:
             return list(range(len(self)))
         rng = np.random.default_rng(self.config.seed)
         order = rng.permutation(len(self))
-        groups = zip(np.asarray(self.dataset["label"])[order], np.asarray(self.dataset["domain"])[order], strict=True)
+        groups = zip(self.rows.labels[order].tolist(), self.rows.domains[order].tolist(), strict=True)
         seen: Counter[tuple[int, int]] = Counter()
         turns = []
         for group in groups:

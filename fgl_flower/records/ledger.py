@@ -14,21 +14,8 @@ from typing import Any, Literal
 
 import psutil
 import torch
-from flwr.app import Message
-from flwr.supercore.inflatable.inflatable_object import InflatableObject, get_all_nested_objects, no_object_id_recompute
 
 Direction = Literal["up", "down"]
-
-
-def object_bytes(thing: InflatableObject) -> int:
-    """Return the size of a message or record as Flower serialises it, in bytes."""
-    with no_object_id_recompute():
-        return sum(len(part.deflate()) for part in get_all_nested_objects(thing).values())
-
-
-def message_bytes(message: Message) -> int:
-    """Return the size of a message as Flower serialises it, in bytes."""
-    return object_bytes(message)
 
 
 class Ledger:

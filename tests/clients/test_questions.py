@@ -9,9 +9,9 @@ import pytest
 from clients.data import Client
 from clients.prompting import fitted, prompt_payload
 from fgl_flower.config import RunConfig
-from fgl_flower.records.ledger import object_bytes
 from fgl_flower.wire.codec import encode
 from fgl_flower.wire.question import Question
+from fgl_flower.wire.sizes import object_bytes
 
 
 def client(**changes: Any) -> Client:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from fgl_flower.data.decoding import image_suffixes, open_image, pictures, readable
+from fgl_flower.data.rows import Rows
 from fgl_flower.errors import DataError
 
 RAMP = np.arange(64, dtype=np.float64).reshape(8, 8) / 63  # 64 values from 0 to 1
@@ -192,7 +193,7 @@ def test_damage_is_an_image_or_a_data_error(kind: str, data: st.DataObject) -> N
         content[data.draw(st.integers(0, min(len(content) - 1, 120)))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(content)))
     record = {"bytes": bytes(content[:cut]), "path": "x"}
-    (found,) = pictures(datasets.Dataset.from_dict({"image": [record]}, features=ONE_IMAGE))
+    (found,) = pictures(Rows.of(datasets.Dataset.from_dict({"image": [record]}, features=ONE_IMAGE)).records())
     if isinstance(found, DataError):
         assert str(found).startswith("x: ")
     else:
@@ -214,11 +215,18 @@ def test_of_a_data_set_the_readable_images_are_found() -> None:
     bad = {"bytes": broken("truncated"), "path": "a/b/train/dog/7.png"}
     rows: list[Any] = [good, bad, None, good, {"bytes": b"", "path": None}]
     made = datasets.Dataset.from_dict({"image": rows}, features=ONE_IMAGE)
-    kept, skipped = readable(made)
+    records = Rows.of(made).records()
+    kept, skipped = readable(records)
     assert kept.tolist() == [0, 3]
     assert [sentence.split(":")[0] for sentence in skipped] == ["train/dog/7.png", "image 2", "image 4"]
-    assert [isinstance(found, DataError) for found in pictures(made)] == [False, True, True, False, True]
-    assert readable(made.select([]))[0].shape == (0,)
+    assert [isinstance(found, DataError) for found in pictures(records)] == [
+        False,
+        True,
+        True,
+        False,
+        True,
+    ]
+    assert readable([])[0].shape == (0,)
 
 
 def test_raster_formats_alone_count_as_images() -> None:

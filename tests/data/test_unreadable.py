@@ -103,7 +103,7 @@ def test_a_client_that_can_read_nothing_sends_an_empty_payload(level: str, root:
             cut(file)
     client = Client(0, configured(root, prompt_level=level))
     assert prompt_payload(client) == PromptPayload(0, skipped=0 if level == "names" else 12)
-    assert len(client.images) == len(client.dataset) == 0
+    assert len(client.images) == len(client.rows) == 0
     assert len(data_hash(client)) == 16
 
 
@@ -154,7 +154,7 @@ def test_looking_for_unreadable_images_takes_no_torch(root: Path) -> None:
     code = (
         "import sys; from clients.data import Client; from fgl_flower.config import RunConfig\n"
         f"client = Client(0, RunConfig(dataset='folder:{root}', clients=1, partition='iid'))\n"
-        "assert (len(client.dataset), len(client.skipped)) == (10, 2)\n"
+        "assert (len(client.rows), len(client.skipped)) == (10, 2)\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2], timeout=120)

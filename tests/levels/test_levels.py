@@ -25,11 +25,11 @@ from fgl_flower.levels.holdings import Holdings
 from fgl_flower.levels.instance import caption_prompts
 from fgl_flower.levels.tokens import Tokens
 from fgl_flower.preflight import preflight
-from fgl_flower.records.ledger import object_bytes
 from fgl_flower.records.reading import read_run
 from fgl_flower.wire.codec import decode, encode
 from fgl_flower.wire.limits import Limits
 from fgl_flower.wire.payload import Prompt, PromptPayload, Rejection
+from fgl_flower.wire.sizes import object_bytes
 from strategies.planning import limits_for, plan_for
 from tests.whole_runs import served
 
@@ -80,8 +80,8 @@ def test_instance_prompts_count_identical_captions_and_follow_the_template() -> 
     config = configured(prompt_level="instance")
     payload = received(config, 1)
     client = Client(1, config)
-    told = captions(client, client.dataset)
-    assert sum(p.count for p in payload.prompts) == len(told) == len(client.dataset)
+    told = captions(client, client.rows.dataset)
+    assert sum(p.count for p in payload.prompts) == len(told) == len(client.rows.dataset)
     assert len({(p.text, p.label, p.domain) for p in payload.prompts}) == len(payload.prompts)
     assert max(p.count for p in payload.prompts) > 1
     assert {p.text for p in payload.prompts} <= {
@@ -216,7 +216,7 @@ def test_prompts_of_tokens_may_be_those_of_classes_and_styles() -> None:
 
 def test_a_client_without_images_has_nothing_to_say() -> None:
     config = configured(private_images=60, clients=40, partition="dirichlet", beta=0.01)
-    empty = next(i for i in range(40) if not len(Client(i, config).dataset))
+    empty = next(i for i in range(40) if not len(Client(i, config).rows))
     for level in LEVELS:
         client = Client(empty, config.model_copy(update={"prompt_level": level}))
         assert prompt_payload(client) == PromptPayload(empty)

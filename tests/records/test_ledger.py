@@ -7,7 +7,8 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from fgl_flower.records.ledger import Ledger, message_bytes, object_bytes
+from fgl_flower.records.ledger import Ledger
+from fgl_flower.wire.sizes import message_bytes, object_bytes
 
 TaskIdentity.run_id = TaskIdentity.task_id = TaskIdentity.node_id = 1
 

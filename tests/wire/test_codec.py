@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fgl_flower.data.world import CLASSES, STYLES
-from fgl_flower.records.ledger import message_bytes
 from fgl_flower.simulation import InlineGrid
 from fgl_flower.wire.codec import decode, encode
 from fgl_flower.wire.limits import Limits
 from fgl_flower.wire.payload import Prompt, PromptPayload, Rejection, Unchanged, token_of
+from fgl_flower.wire.sizes import message_bytes
 from fgl_flower.wire.vectors import Vectors
 
 CLASS_NAMES = ("star", "circle", "flèche")

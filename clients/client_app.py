@@ -15,6 +15,7 @@ from flwr.common.constant import ErrorCode
 from flwr.supercore import log
 
 from clients.data import Client
+from clients.sent import note
 
 Describe = Callable[[Exception, Message, Context], str]
 """Returns what the server is told of an error, and keeps the rest where it belongs."""
@@ -29,7 +30,10 @@ def _build(describe: Describe) -> ClientApp:
 
     def reply(message: Message, context: Context, work: Callable[[], RecordDict]) -> Message:
         try:
-            return Message(work(), reply_to=message)
+            content = work()
+            if log_file := context.node_config.get("log"):
+                note(str(log_file), message, content)
+            return Message(content, reply_to=message)
         except Exception as error:  # whatever it is, the server must not wait for the timeout
             return Message(
                 Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, describe(error, message, context)), reply_to=message
@@ -59,7 +63,9 @@ def _build(describe: Describe) -> ClientApp:
         def work() -> RecordDict:
             from clients.training import train
 
-            return train(Client.of(context), message.content, context.state)
+            client = Client.of(context)
+            client.policy.permit("training")
+            return train(client, message.content, context.state)
 
         return reply(message, context, work)
 
@@ -70,7 +76,9 @@ def _build(describe: Describe) -> ClientApp:
         def work() -> RecordDict:
             from clients.evaluation import evaluate
 
-            return evaluate(Client.of(context), message.content)
+            client = Client.of(context)
+            client.policy.permit("evaluation")
+            return evaluate(client, message.content)
 
         return reply(message, context, work)
 
@@ -81,7 +89,9 @@ def _build(describe: Describe) -> ClientApp:
         def work() -> RecordDict:
             from clients.evaluation import evaluate_by_class
 
-            return evaluate_by_class(Client.of(context), message.content)
+            client = Client.of(context)
+            client.policy.permit("evaluation")
+            return evaluate_by_class(client, message.content)
 
         return reply(message, context, work)
 

@@ -1,6 +1,6 @@
 """A client's share of the private images: read once a process, without those that cannot be read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from logging import WARNING
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ import numpy as np
 from flwr.app import Context
 from flwr.supercore import log
 
+from clients.policy import Policy
 from fgl_flower.config import DataConfig, RunConfig
 from fgl_flower.data.decoding import readable
 from fgl_flower.data.partition import partition
@@ -29,10 +30,13 @@ class Client:
     partition_id : int
         0 to clients - 1.
     config : RunConfig
+    policy : Policy
+        The owner's rules.
     """
 
     partition_id: int
     config: RunConfig
+    policy: Policy = field(default_factory=Policy)
 
     @classmethod
     def of(cls, context: Context) -> "Client":
@@ -41,13 +45,14 @@ class Client:
         Raises
         ------
         ConfigError
-            If the run config is no valid one, or the node config lacks ``partition-id``.
+            If the run config is no valid one, the node config lacks ``partition-id``, or its ``policy`` cannot be read.
         """
         config = RunConfig.parse(dict(context.run_config))
         number = context.node_config.get("partition-id")
         if not isinstance(number, int) or not 0 <= number < config.clients:
             raise ConfigError(f"partition-id = {number!r} in the node config must be 0 to {config.clients - 1}")
-        return cls(number, config)
+        rules = context.node_config.get("policy")
+        return cls(number, config, Policy.read(str(rules)) if rules else Policy())
 
     @cached_property
     def source(self) -> Source:

@@ -1,6 +1,7 @@
 """A client's reply in the prompt round."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 
 from flwr.app import ConfigRecord, RecordDict
@@ -8,6 +9,7 @@ from flwr.app import ConfigRecord, RecordDict
 from clients.data import Client
 from clients.data_hash import data_hash
 from clients.holdings import holdings
+from clients.policy import Policy, PolicyError
 from fgl_flower.levels.level import level_of
 from fgl_flower.wire.codec import HELD_KEY, encode
 from fgl_flower.wire.payload import Prompt, PromptPayload, Unchanged
@@ -48,12 +50,20 @@ def prompt_payload(client: Client, question: Question | None = None) -> PromptPa
     Images that cannot be read only count as skipped. A payload beyond the bytes asked for loses its rarest prompts.
     """
     question = question or Question()
-    level = level_of(question.level or client.config.prompt_level)
+    policy, asked = client.policy, question.level or client.config.prompt_level
+    name = policy.level(asked)
+    level = level_of(name)
+    if client.config.prompt_level != "auto" and level.kind != level_of(asked).kind:
+        raise PolicyError(
+            f"the owner's rules forbid prompts of the level {asked!r}, and the run takes no {name!r} instead"
+        )
     if not level.asks_clients:
         return PromptPayload(client.partition_id)
     held = holdings(client, question.unnamed)
     if question.classes:
         held = held.of_classes(question.classes)
+    if policy.never_mention:
+        held = held.of_classes({*held.labels} - {*policy.never_mention})
     if not len(held):
         return PromptPayload(client.partition_id, skipped=len(client.skipped))
     description = level.describe(held)
@@ -65,8 +75,34 @@ def prompt_payload(client: Client, question: Question | None = None) -> PromptPa
         arrays=description.arrays,
         skipped=len(client.skipped),
         seconds=description.seconds,
+        level=name if name != asked else "",
     )
-    return fitted(payload, question.max_bytes) if question.max_bytes else payload
+    payload = permitted(payload, policy)
+    limits = [most for most in (question.max_bytes, policy.max_bytes) if most]
+    return fitted(payload, min(limits)) if limits else payload
+
+
+def permitted(payload: PromptPayload, policy: Policy) -> PromptPayload:
+    """Return a payload without prompts and classes of too few images, and with no more prompts than are permitted."""
+    kept = [prompt for prompt in payload.prompts if prompt.count >= policy.min_images]
+    if policy.max_prompts:
+        kept = sorted(kept, key=lambda prompt: (-prompt.count, prompt))[: policy.max_prompts]
+    if lost := len(payload.prompts) - len(kept):
+        payload = replace(_only(payload, kept), held_back=lost)
+    counts = {name: count for name, count in payload.class_counts.items() if count >= policy.min_images}
+    return replace(payload, class_counts=counts)
+
+
+def _only(payload: PromptPayload, prompts: Collection[Prompt]) -> PromptPayload:
+    """Return a payload with these of its prompts and the arrays that they use."""
+    if not prompts:
+        return replace(payload, prompts=(), arrays={}, kind="text")
+
+    def uses(prompt: Prompt, name: str) -> bool:
+        return name == prompt.text if payload.kind == "embeddings" else name in prompt.text
+
+    arrays = {name: array for name, array in payload.arrays.items() if any(uses(p, name) for p in prompts)}
+    return replace(payload, prompts=tuple(sorted(prompts)), arrays=arrays)
 
 
 def fitted(payload: PromptPayload, most: int) -> PromptPayload:
@@ -81,18 +117,10 @@ def fitted(payload: PromptPayload, most: int) -> PromptPayload:
         turns[prompt.label] += 1
     ranked = [prompt for _, prompt in sorted(order, key=lambda pair: pair[0])]
 
-    def uses(prompt: Prompt, name: str) -> bool:
-        return name == prompt.text if payload.kind == "embeddings" else name in prompt.text
-
-    def first(count: int) -> PromptPayload:
-        if not count:
-            return replace(payload, prompts=(), arrays={}, kind="text")
-        kept = tuple(sorted(ranked[:count]))
-        arrays = {name: array for name, array in payload.arrays.items() if any(uses(p, name) for p in kept)}
-        return replace(payload, prompts=kept, arrays=arrays)
-
     low, high = 0, len(ranked)
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if object_bytes(encode(first(middle))) <= most else (low, middle - 1)
-    return first(low)
+        low, high = (
+            (middle, high) if object_bytes(encode(_only(payload, ranked[:middle]))) <= most else (low, middle - 1)
+        )
+    return _only(payload, ranked[:low])

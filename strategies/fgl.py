@@ -121,6 +121,8 @@ class FGL(Strategy):
         Each node's last sound payload and the round in which it was sent. A node that is silent keeps it.
     seconds : dict of int to int
         What learning tokens has taken clients, as they say, by partition; empty where none learned.
+    limited : dict of int to str
+        How owners' rules changed the last answer of clients, a sentence each, by partition.
     images : Images or None
         Those of the last prompt round.
     transfer : Transfer or None
@@ -160,6 +162,7 @@ class FGL(Strategy):
         self.timeout = timeout
         self.held: dict[int, tuple[int, PromptPayload]] = {}
         self.seconds: dict[int, int] = {}
+        self.limited: dict[int, str] = {}
         self.images: Images | None = None
         self._arrays = ArrayRecord()  # the global model with which a prompt round began
         self._grid: Grid | None = None
@@ -301,6 +304,9 @@ class FGL(Strategy):
                 self.held[node] = number, payload
                 if payload.seconds:
                     self.seconds[payload.partition_id] = self.seconds.get(payload.partition_id, 0) + payload.seconds
+                if sentence := _limits_of_owner(payload):
+                    self.limited[payload.partition_id] = sentence
+                    self.log_event({"event": "policy", "client": str(payload.partition_id), "text": sentence})
                 if self.inquiry is not None:
                     self.inquiry.take(node, question, payload, object_bytes(reply.content))
         if self.inquiry is not None:
@@ -308,3 +314,10 @@ class FGL(Strategy):
         level = {"level": question.level} if question.level else {}
         self.log_event({"event": "prompts", "round": number, "sent": sent, "unchanged": unchanged, **level})
         return changed
+
+
+def _limits_of_owner(payload: PromptPayload) -> str:
+    """Return how the owner's rules changed an answer, as the client says; "" if they did not."""
+    changes = [f"it answered at the level {payload.level!r}"] if payload.level else []
+    changes += [f"it kept back {payload.held_back:,} prompts"] if payload.held_back else []
+    return f"client {payload.partition_id}: by its owner's rules {' and '.join(changes)}" if changes else ""

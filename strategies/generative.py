@@ -84,6 +84,8 @@ def _run(
     figures = drawing.figures()
     if sentence := inquiry.left_out():
         server.folder.warn(sentence)
+    for _, limited in sorted(strategy.limited.items()):
+        server.folder.warn(limited)
     if inquiry.ladder:
         figures["levels"] = inquiry.level
     figures["learning_seconds"] = {str(client): seconds for client, seconds in sorted(strategy.seconds.items())}

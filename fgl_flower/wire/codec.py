@@ -27,6 +27,7 @@ from typing import Any, Literal
 from flwr.app import ConfigRecord, RecordDict
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
+from fgl_flower.extension_points import PROMPT_LEVEL
 from fgl_flower.wire.limits import Kind, Limits
 from fgl_flower.wire.payload import SCHEMA_VERSION, Prompt, PromptPayload, Rejection, Unchanged, token_of
 from fgl_flower.wire.unicode_checks import fault, odd_names, scripts_of
@@ -75,6 +76,8 @@ class _Columns(BaseModel):
     vectors: list[NonNegativeInt] | None = None
     skipped: NonNegativeInt = 0
     seconds: NonNegativeInt = 0
+    level: str = ""
+    held_back: NonNegativeInt = 0
 
 
 def encode(payload: PromptPayload | Unchanged) -> RecordDict:
@@ -87,7 +90,7 @@ def encode(payload: PromptPayload | Unchanged) -> RecordDict:
     prompts = sorted(payload.prompts)
     classes = sorted(set(payload.class_counts) | {p.label for p in prompts})
     domains = sorted({p.domain for p in prompts})
-    columns = {
+    columns: dict[str, Any] = {
         "schema_version": payload.schema,
         "kind": payload.kind,
         "partition": payload.partition_id,
@@ -103,6 +106,10 @@ def encode(payload: PromptPayload | Unchanged) -> RecordDict:
         columns["skipped"] = payload.skipped
     if payload.seconds:
         columns["seconds"] = payload.seconds
+    if payload.level:
+        columns["level"] = payload.level
+    if payload.held_back:
+        columns["held_back"] = payload.held_back
     values: dict[str, Any] = {}
     if payload.kind == "embeddings":
         arrays = [payload.arrays[p.text] for p in prompts]
@@ -183,6 +190,8 @@ def decode(
         arrays,
         columns.skipped,
         columns.seconds,
+        columns.level,
+        columns.held_back,
     )
 
 
@@ -237,9 +246,10 @@ def _fault(columns: _Columns, limits: Limits, classes: frozenset[str], domains: 
         return f"unknown class {_quote(unknown)}"
     if unknown := next((name for name in columns.domain_names if name and name not in domains), None):
         return f"unknown domain {_quote(unknown)}"
-    if any(
-        count > limits.count for count in (*columns.counts, *columns.class_counts, columns.skipped, columns.seconds)
-    ):
+    if columns.level and columns.level not in PROMPT_LEVEL.builtins:
+        return f"unknown prompt level {_quote(columns.level)}"
+    numbers = (*columns.counts, *columns.class_counts, columns.skipped, columns.seconds, columns.held_back)
+    if any(count > limits.count for count in numbers):
         return f"a count is above the limit of {limits.count}"
     if any(i >= len(columns.classes) for i in columns.labels):
         return "a label points to no class"

@@ -53,6 +53,10 @@ class PromptPayload:
         Unreadable images that the client left out.
     seconds : int
         What learning took the client, 0 where it learned nothing; the same prompts may take another time.
+    level : str
+        The level of the prompts where the owner's rules forbid the one asked for; else empty.
+    held_back : int
+        Prompts that the owner's rules keep back.
     """
 
     partition_id: int
@@ -63,6 +67,8 @@ class PromptPayload:
     arrays: Mapping[str, Vectors] = field(default_factory=dict)
     skipped: int = 0
     seconds: int = field(default=0, compare=False)
+    level: str = ""
+    held_back: int = 0
 
 
 @dataclass(frozen=True)

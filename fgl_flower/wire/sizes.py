@@ -1,4 +1,6 @@
-"""How many bytes Flower makes of a message."""
+"""How many bytes Flower makes of a message, and what stands for them."""
+
+import hashlib
 
 from flwr.app import Message
 from flwr.supercore.inflatable.inflatable_object import InflatableObject, get_all_nested_objects, no_object_id_recompute
@@ -13,3 +15,10 @@ def object_bytes(thing: InflatableObject) -> int:
 def message_bytes(message: Message) -> int:
     """Return the size of a message as Flower serialises it, in bytes."""
     return object_bytes(message)
+
+
+def object_digest(thing: InflatableObject) -> str:
+    """Return the SHA-256 of all that `object_bytes` counts, in hexadecimal."""
+    with no_object_id_recompute():
+        parts = get_all_nested_objects(thing)
+        return hashlib.sha256(b"".join(parts[name].deflate() for name in sorted(parts))).hexdigest()

@@ -31,12 +31,12 @@ class Description:
     arrays : mapping of str to Vectors
         Embeddings by the text of the prompt that names them, or learned tokens by token; see `PromptPayload`.
     seconds : int
-        What learning took; 0 where nothing is learned.
+        What learning took; 0 where nothing is learned. Descriptions that differ in this alone are equal.
     """
 
     prompts: tuple[Prompt, ...]
     arrays: Mapping[str, Vectors] = field(default_factory=dict)
-    seconds: int = 0
+    seconds: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ def test_it_says_what_the_drawing_code_says_and_loads_no_captioner() -> None:
     prompts = TrueCaptions().describe(holdings(client, unnamed=client.source.classes)).prompts
     told = [
         f"{caption}, {client.source.domains[domain]}"
-        for caption, domain in zip(client.dataset["caption"], client.dataset["domain"], strict=True)
+        for caption, domain in zip(client.rows.dataset["caption"], client.rows.dataset["domain"], strict=True)
     ]
     assert sorted(text for p in prompts for text in [p.text] * p.count) == sorted(told)
     assert TrueCaptions.client_models == frozenset()

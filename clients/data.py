@@ -9,13 +9,14 @@ import numpy as np
 from flwr.app import Context
 from flwr.supercore import log
 
+from clients.own_data import OwnData
 from clients.policy import Policy
 from fgl_flower.config import DataConfig, RunConfig
 from fgl_flower.data.decoding import readable
-from fgl_flower.data.partition import partition
+from fgl_flower.data.partition import Partition, partition
 from fgl_flower.data.rows import Rows
 from fgl_flower.data.sources import Source, load_source
-from fgl_flower.errors import ConfigError
+from fgl_flower.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from fgl_flower.learning.images import Images
@@ -32,11 +33,14 @@ class Client:
     config : RunConfig
     policy : Policy
         The owner's rules.
+    own : OwnData, optional
+        The node's own data; without it the client holds a share of the run's data set.
     """
 
     partition_id: int
     config: RunConfig
     policy: Policy = field(default_factory=Policy)
+    own: OwnData | None = None
 
     @classmethod
     def of(cls, context: Context) -> "Client":
@@ -52,11 +56,16 @@ class Client:
         if not isinstance(number, int) or not 0 <= number < config.clients:
             raise ConfigError(f"partition-id = {number!r} in the node config must be 0 to {config.clients - 1}")
         rules = context.node_config.get("policy")
-        return cls(number, config, Policy.read(str(rules)) if rules else Policy())
+        policy = Policy.read(str(rules)) if rules else Policy()
+        return cls(number, config, policy, OwnData.of(context.node_config))
 
     @cached_property
     def source(self) -> Source:
-        """The data set that the partition is a share of, as it was when this message first needed it."""
+        """The node's own data, or the data set that its partition is a share of, as they were when first needed."""
+        if self.own is not None:
+            return self.own.load(self.config)
+        if self.config.dataset == "nodes":
+            raise DataError('this node names no data: set data= in its node config, for instance data="folder:/data"')
         return load_source(self.config)
 
     @property
@@ -76,7 +85,7 @@ class Client:
 
     @property
     def _shares(self) -> "_Shares":
-        return _shares(self.source, self.division)
+        return _shares(self.source, self.division, whole=self.own is not None)
 
     @property
     def division(self) -> DataConfig:
@@ -90,14 +99,16 @@ _NAMED = 100  # files that the log names
 class _Shares:
     """The division of a data set and what has been read of it."""
 
-    def __init__(self, source: Source, config: DataConfig) -> None:
-        self.partition = partition(source.private, config)
+    def __init__(self, source: Source, config: DataConfig, *, whole: bool) -> None:
+        every = [np.arange(len(source.private))]
+        self._partition = Partition(source.private, every) if whole else partition(source.private, config)
+        self._whole = whole
         self.size = config.image_size
         self._images: dict[int, Images] = {}
         self._rows: dict[int, tuple[np.ndarray, tuple[str, ...]]] = {}  # of a share: what can be read, and what not
 
     def rows(self, number: int) -> Rows:
-        share = self.partition.rows(number)
+        share = self._share(number)
         rows, skipped = self._checked(number)
         return share.select(rows) if skipped else share
 
@@ -108,13 +119,16 @@ class _Shares:
         if number not in self._images:
             from fgl_flower.learning.images import decode_rows
 
-            self._images[number], rows = decode_rows(self.partition.rows(number), self.size)
+            self._images[number], rows = decode_rows(self._share(number), self.size)
             self._remember(number, rows, self._images[number].skipped)
         return self._images[number]
 
+    def _share(self, number: int) -> Rows:
+        return self._partition.rows(0 if self._whole else number)
+
     def _checked(self, number: int) -> tuple[np.ndarray, tuple[str, ...]]:
         if number not in self._rows:
-            self._remember(number, *readable(self.partition.rows(number).records()))
+            self._remember(number, *readable(self._share(number).records()))
         return self._rows[number]
 
     def _remember(self, number: int, rows: np.ndarray, skipped: tuple[str, ...]) -> None:
@@ -126,5 +140,5 @@ class _Shares:
 
 
 @lru_cache(maxsize=1)  # rounds reuse a division; the next run's division lets go of this one's images
-def _shares(source: Source, config: DataConfig) -> _Shares:
-    return _Shares(source, config)
+def _shares(source: Source, config: DataConfig, *, whole: bool) -> _Shares:
+    return _Shares(source, config, whole=whole)

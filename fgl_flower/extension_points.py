@@ -118,12 +118,13 @@ DATASET = ExtensionPoint(
         "hub": "fgl_flower.data.sources:from_hub",
         "folder": "fgl_flower.data.sources:folder",
         "domainnet": "fgl_flower.data.sources:domainnet",
+        "nodes": "fgl_flower.data.sources:nodes",
         **{f"imagenet-{name}": "fgl_flower.data.sources:imagenet_subset" for name in _IMAGENET},
     },
     called_with("config"),
     others="places",
     shown="world, world-codes, world-jargon, world-shifted, hub:ID, folder:PATH, domainnet:PATH, "
-    f"imagenet-{'|'.join(_IMAGENET)}:PATH",
+    f"imagenet-{'|'.join(_IMAGENET)}:PATH, nodes",
 )
 GENERATOR = ExtensionPoint(
     "generator",

@@ -42,6 +42,11 @@ def preflight(config: RunConfig, *, divided: bool = True) -> None:
         raise ConfigError("tensorboard = true needs an extra: pip install 'fgl-flower[tensorboard]'")
     if config.device != "auto":
         resolve_device(config.device)  # imports torch, for those who name a device
+    if divided and config.dataset == "nodes":
+        raise ConfigError(
+            "dataset = 'nodes': only in a deployment do nodes have data of their own (docs/nodes.md); a simulation "
+            "divides a data set of this machine"
+        )
     source = load_source(config)
     _check_images(config, source, divided=divided)
     if config.draws:
@@ -61,13 +66,15 @@ def preflight(config: RunConfig, *, divided: bool = True) -> None:
 def _check_images(config: RunConfig, source: Source, *, divided: bool) -> None:
     """Refuse a data set of one class, and splits of which no image can be read."""
     shown = sorted(set(source.private["label"]))
-    if len(shown) < 2:
+    if len(shown) < 2 and (divided or len(source.private)):
         notes = "".join(f"; {note}" for note in source.notes)
         raise DataError(
             f"dataset = {config.dataset!r} has one class, {source.classes[shown[0]]!r}: nothing to tell apart{notes}"
         )
     splits = {"validation": source.validation, "test": source.test} | ({"private": source.private} if divided else {})
     for split, dataset in splits.items():
+        if not divided and not len(dataset):
+            continue  # a server need not have any
         first = ""
         for picture in pictures(Rows.of(dataset).records()):
             if not isinstance(picture, DataError):

@@ -61,9 +61,11 @@ class Server:
     initial : ArrayRecord
         The global model before any training; it depends on the seed alone.
     validation, test : Images
-        Belong to nobody; anything is selected on validation alone, and test is looked at once.
+        Belong to nobody, either may be empty; anything is selected on validation alone, and test is looked at once.
     choosing : Images or None
         Those by which server training keeps its best epoch; None: it keeps the last.
+    selection : str
+        The configured one, but "clients" where the server has no validation images.
     client_accuracy, selected_round : float and int, or None
         Share of the clients' images that the selected model gets right, and the round it came from; None: clients did
         not select.
@@ -109,7 +111,9 @@ class Server:
         self.test, _ = self._decode("test", self.source.test)
         self.validation_accuracy: float | None = None
         self.validation_loss = 0.0
-        self.choosing = self.validation if config.selection == "validation" else None
+        # A server without images of its own leaves the choice to the clients.
+        self.selection = config.selection if len(self.validation) else "clients"
+        self.choosing = self.validation if self.selection == "validation" else None
         self.client_accuracy: float | None = None
         self.selected_round: int | None = None
         self.diverged: set[str] = set()
@@ -189,7 +193,7 @@ class Server:
 
     def _selection(self) -> ClientSelection | None:
         """Return what selects the model where clients do."""
-        if self.config.selection != "clients":
+        if self.selection != "clients":
             return None
 
         def ask(arrays: ArrayRecord, number: int) -> Transfer:
@@ -228,21 +232,22 @@ class Server:
         self.grid.send_and_receive(messages, timeout=self.config.round_timeout)
 
     def validate(self, number: int, models: Sequence[ArrayRecord]) -> MetricRecord:
-        """Measure the global model on validation (of several, the mean) and report it as the run's round `number`."""
-        with self.ledger.phase("validation"):
-            result = self._evaluate(models, self.validation)
-        self.validation_accuracy, self.validation_loss = result.accuracy, result.loss
-        self.folder.log(
-            {
-                "event": "round",
-                "round": number,
-                "validation_accuracy": result.accuracy,
-                "bytes_total": self.ledger.bytes_total,
-            }
-        )
+        """Measure the global model on validation (of several, the mean) and report it as the run's round `number`.
+
+        Without validation images there is nothing to measure, and the round alone is reported.
+        """
+        measured = MetricRecord()
+        event: dict[str, Any] = {"event": "round", "round": number, "bytes_total": self.ledger.bytes_total}
+        if len(self.validation):
+            with self.ledger.phase("validation"):
+                result = self._evaluate(models, self.validation)
+            self.validation_accuracy, self.validation_loss = result.accuracy, result.loss
+            measured = MetricRecord({"accuracy": result.accuracy, "loss": result.loss})
+            event["validation_accuracy"] = result.accuracy
+        self.folder.log(event)
         if self.config.rounds:
             self.folder.progress("rounds", number, self.config.rounds)
-        return MetricRecord({"accuracy": result.accuracy, "loss": result.loss})
+        return measured
 
     def train(
         self, arrays: ArrayRecord, images: Images, epochs: int, lr: float, phase: str, server_round: int = 0
@@ -282,23 +287,30 @@ class Server:
     def finish(self, outcome: Outcome) -> Result:
         """Test the final model, once, and return the run's result; of several models, one a client, the mean."""
         source, config, models = self.source, self.config, outcome.models
-        if not self.diverged:  # a training's loss is of the weights before its last step, this one of those after it
+        if not self.diverged and len(
+            self.validation
+        ):  # a training's loss is of the weights before its last step, this one of those after it
             self._judge("training", self.validation_loss, self._rates(), HOPELESS)
         if len(models) == 1:
             load_arrays(self.model, models[0])
             self.folder.save_model(self.model.state_dict())
-        with self.ledger.phase("test"):
-            result = self._evaluate(models, self.test)
-        self.folder.save_confusion(result.confusion, source.classes)
-        if source.domains:
-            self.folder.save_breakdown(result.right, result.total, source.classes, source.domains)
+        tested: dict[str, Any] = {"accuracy": None}
+        if len(self.test):
+            with self.ledger.phase("test"):
+                result = self._evaluate(models, self.test)
+            self.folder.save_confusion(result.confusion, source.classes)
+            if source.domains:
+                self.folder.save_breakdown(result.right, result.total, source.classes, source.domains)
+            tested = {
+                "accuracy": result.accuracy,
+                "accuracy_by_class": dict(zip(source.classes, result.by_class, strict=True)),
+                "accuracy_by_domain": dict(zip(source.domains, result.by_domain, strict=True)),
+            }
         self.folder.save_samples([*outcome.samples, *self._validation_samples()])
         if (counts := self._private_counts(outcome.class_counts)) is not None:
             self.folder.save_partition(counts, source.classes)
         measured: dict[str, Any] = {
-            "accuracy": result.accuracy,
-            "accuracy_by_class": dict(zip(source.classes, result.by_class, strict=True)),
-            "accuracy_by_domain": dict(zip(source.domains, result.by_domain, strict=True)),
+            **tested,
             "validation_accuracy": self.validation_accuracy,
             "client_accuracy": self.client_accuracy,
             "selected_round": self.selected_round,

@@ -197,7 +197,7 @@ def _shown(table: Table, report: TableReport) -> RichTable:
     for heading in ("accuracy, %", "seeds", "chosen"):
         shown.add_column(heading, justify="right", no_wrap=heading != "chosen")
     for row in report.rows:
-        accuracies = [run.result.accuracy for run in row.runs.values() if run.result]
+        accuracies = [a for run in row.runs.values() if run.result and (a := run.result.accuracy) is not None]
         mean = interval(accuracies) if accuracies else None
         accuracy = plus_minus(mean) + mark(row) if mean else "failed" if row.failures else "–"
         shown.add_row(*map(escape, row.names), accuracy, str(len(accuracies)), named(row.tuned))

@@ -173,7 +173,7 @@ def run_table(runs: Sequence[Run]) -> Table:
     table.add_column("", no_wrap=True)
     for heading in ("test", "valid.", "rounds", "drawn", "up/client", "all bytes", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
-    best = max((run.result.accuracy for run in runs if run.result), default=0.0)
+    best = max((run.result.accuracy or 0.0 for run in runs if run.result), default=0.0)
     for run in runs:
         result, name, mark = run.result, escape(run.name), "!" if Problems.of(run) else ""
         if result is None:

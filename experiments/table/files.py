@@ -143,7 +143,7 @@ def plus_minus(value: Interval, sign: str = "") -> str:
 
 
 def _accuracies(row: Row) -> dict[int, float]:
-    return {seed: run.result.accuracy for seed, run in row.runs.items() if run.result}
+    return {seed: a for seed, run in row.runs.items() if run.result and (a := run.result.accuracy) is not None}
 
 
 def _accuracy(row: Row | None, seeds: int) -> str:

@@ -1,9 +1,10 @@
 """The data set and how its private split is divided among the clients."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from fgl_flower.config.names import joined, split
 from fgl_flower.config.part import Part, Seeded
 from fgl_flower.extension_points import DATASET, PARTITION
 
@@ -15,8 +16,14 @@ class SourceConfig(Part):
         "world",
         min_length=1,
         description="'world', 'world-codes', 'world-jargon', 'world-shifted', 'hub:ID', 'folder:PATH', "
-        "'domainnet:PATH' or 'imagenet-SUBSET:PATH'.",
+        "'domainnet:PATH', 'imagenet-SUBSET:PATH', or 'nodes': only the nodes have images, each its own.",
     )
+    classes: str = Field(
+        "",
+        description="Names of the classes, a list or 'cat, dog': nodes with data of their own need them, and the "
+        "server's images must show these and no others; empty: those of the data set.",
+    )
+    domains: str = Field("", description="Names of the domains, likewise; empty: those of the data set.")
     dataset_config: str = Field(
         "", description="Hub data sets: configuration to load, where there are several; empty: the only or default one."
     )
@@ -25,6 +32,24 @@ class SourceConfig(Part):
     )
     validation_images: int = Field(600, ge=1, description="Built-in world: images of the validation split.")
     test_images: int = Field(1800, ge=1, description="Built-in world: images of the test split.")
+
+    @field_validator("classes", "domains", mode="before")
+    @classmethod
+    def _one_string(cls, value: Any) -> Any:
+        result = joined(value)
+        if isinstance(result, str):
+            split(result)
+        return result
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The federation's classes, where the run names them; else empty."""
+        return split(self.classes)
+
+    @property
+    def domain_names(self) -> tuple[str, ...]:
+        """The federation's domains, where the run names them; else empty."""
+        return split(self.domains)
 
 
 class DataConfig(SourceConfig, Seeded):

@@ -16,6 +16,7 @@ from fgl_flower.config.data import DataConfig
 from fgl_flower.config.federation import FederationConfig
 from fgl_flower.config.learner import LearnerConfig
 from fgl_flower.config.machine import MachineConfig
+from fgl_flower.config.names import read_names
 from fgl_flower.config.part import kebab
 from fgl_flower.config.places import PlacesConfig
 from fgl_flower.config.prompts import PromptConfig
@@ -93,6 +94,12 @@ class RunConfig(  # later bases come first in the file
             raise ValueError(
                 f"instance-template may hold only {{class}}, {{caption}} and {{style}}: {self.instance_template!r}"
             ) from error
+        if self.dataset == "nodes" and len(self.class_names) < 2:
+            raise ValueError("dataset = 'nodes': the run must name at least two classes (classes, or classes-from)")
+        if self.dataset == "nodes" and self.method in {"local", "mixed"} | METHODS_WITHOUT_CLIENTS:
+            raise ValueError(f"dataset = 'nodes' goes with no method = {self.method!r}: the server has no images")
+        if self.dataset == "nodes" and self.method == "fgl" and not self.client_evaluation:
+            raise ValueError("dataset = 'nodes': clients choose the model, client-evaluation must be on")
         if self.dataset_config and not self.dataset.startswith("hub:"):
             raise ValueError("dataset-config names a configuration of a hub data set: it needs dataset = 'hub:ID'")
         if self.guidance_from >= self.guidance_until:
@@ -121,6 +128,9 @@ class RunConfig(  # later bases come first in the file
     def load(cls, path: str | Path, *, stored: bool = False, **overrides: Any) -> Self:
         """Return the configuration of a TOML file; `overrides` (snake_case) win over the file. `stored`: see `parse`.
 
+        The file may name its classes by ``classes-from``, a file with a name a line or a folder with a folder a class,
+        relative to it.
+
         Raises
         ------
         ConfigError
@@ -133,6 +143,8 @@ class RunConfig(  # later bases come first in the file
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} is not valid TOML: {error}") from None
         values.update({kebab(k): v for k, v in overrides.items()})
+        if isinstance(names := values.pop("classes-from", None), str) and "classes" not in values:
+            values["classes"] = read_names(Path(path).parent / Path(names).expanduser())
         try:
             return cls.parse(values, stored=stored)
         except ConfigError as error:

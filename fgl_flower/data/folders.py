@@ -46,30 +46,35 @@ def features(classes: Sequence[str], domains: Sequence[str]) -> datasets.Feature
     )
 
 
-def class_folders(path: Path) -> tuple[tuple[str, ...], dict[str, list[Entry]], tuple[str, ...]]:
+def class_folders(
+    path: Path, names: Sequence[str] = ()
+) -> tuple[tuple[str, ...], dict[str, list[Entry]], tuple[str, ...]]:
     """Return the class names (folder names, sorted), the images of each split, and what was left out, in sentences.
+
+    With `names`, those of a federation's classes, validation or test images are enough, and show these classes alone.
 
     Raises
     ------
     DataError
         If there are no class folders, or a split holds a class that training does not.
     """
-    splits, strays = split_folders(path), Strays()
+    splits, strays = split_folders(path, complete=not names), Strays()
     notes = []
     if splits:
         if beside := [f.name for f in visible_folders(path) if f not in splits.values()]:
-            notes.append(f"folders beside {splits['train'].name}/ are left out: {some(beside)}")
+            notes.append(f"folders beside {splits.get('train', next(iter(splits.values()))).name}/ are left out: {some(beside)}")
     else:
         splits = {"train": path}
     files = {split: class_folders_in(folder, strays) for split, folder in splits.items()}
-    classes = tuple(files["train"])
+    classes = tuple(files["train"]) if "train" in files else tuple(names)
     if not classes:
         raise DataError(
             f"{splits['train']} holds no folder of images: one folder a class is needed, at the top or inside train/"
         )
     for split, by_class in files.items():
         if unknown := [name for name in by_class if name not in classes]:
-            raise DataError(f"{splits[split]} holds classes that the training images do not have: {some(unknown)}")
+            who = "the training images do" if "train" in files else "the federation does"
+            raise DataError(f"{splits[split]} holds classes that {who} not have: {some(unknown)}")
     entries = {
         split: [Entry(p, i) for i, name in enumerate(classes) for p in by_class.get(name, [])]
         for split, by_class in files.items()

@@ -27,7 +27,9 @@ _INSTEAD = "it is ignored, other images are held out in its place"
 Splits = dict[str, datasets.Dataset]
 
 
-def load(place: str, configuration: str, default_domain: str) -> tuple[Splits, tuple[str, ...]]:
+def load(
+    place: str, configuration: str, default_domain: str, columns: Mapping[str, str] | None = None
+) -> tuple[Splits, tuple[str, ...]]:
     """Return the splits {"train", ...} with the columns of `features`, and notes on what is left out.
 
     Parameters
@@ -38,13 +40,15 @@ def load(place: str, configuration: str, default_domain: str) -> tuple[Splits, t
         One of the data set's configurations; empty: its only one, or its default.
     default_domain : str
         The domain of every image where there is no domain column.
+    columns : mapping of str to str, optional
+        What the columns "image", "label", "domain" and "caption" are called there, where they cannot be told.
 
     Raises
     ------
     DataError
         If it cannot be loaded or is not of that shape; one sentence.
     """
-    splits_of_hub = _opened(place, configuration)
+    splits_of_hub = _renamed(_opened(place, configuration), columns or {}, place)
     splits, notes = _roles(splits_of_hub, place)
     first = splits.get("train", next(iter(splits.values())))
     image = _image_column(first, place)
@@ -96,6 +100,24 @@ def _opened(place: str, configuration: str) -> Mapping[str, datasets.Dataset]:
         message = "; ".join(dict.fromkeys(line for lines in causes for line in (*lines[:1], *lines[-1:])))
         raise DataError(f"cannot load the data set {place!r}: {message or type(error).__name__}") from error
     return dataset_dict
+
+
+def _renamed(
+    opened: Mapping[str, datasets.Dataset], columns: Mapping[str, str], place: str
+) -> Mapping[str, datasets.Dataset]:
+    """Return the splits with columns under the names that are looked for."""
+    result = {}
+    for split, dataset in opened.items():
+        for role, name in columns.items():
+            if name not in dataset.column_names:
+                raise DataError(
+                    f"the data set {place!r} has no column {name!r}; its columns are {dataset.column_names}"
+                )
+            if role != name:
+                dataset = dataset.remove_columns([role]) if role in dataset.column_names else dataset
+                dataset = dataset.rename_column(name, role)
+        result[split] = dataset
+    return result
 
 
 def _configurations(place: str) -> list[str]:

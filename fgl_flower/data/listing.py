@@ -70,7 +70,7 @@ def visible_folders(path: Path) -> list[Path]:
     return sorted(p for p in folders if not (p.is_symlink() and p.resolve() in above))
 
 
-def split_folders(path: Path) -> dict[str, Path]:
+def split_folders(path: Path, *, complete: bool = True) -> dict[str, Path]:
     """Return the folders of the splits, {"train": ..., "validation": ..., "test": ...}; those that exist.
 
     A folder with such a name and no folder in it is a class ("train", the vehicle), no split.
@@ -78,7 +78,7 @@ def split_folders(path: Path) -> dict[str, Path]:
     Raises
     ------
     DataError
-        If two folders are one split, or a split of training images is missing beside another.
+        If two folders are one split or, where they must be `complete`, training images are missing beside others.
     """
     result: dict[str, Path] = {}
     for folder in visible_folders(path):
@@ -91,7 +91,7 @@ def split_folders(path: Path) -> dict[str, Path]:
                 "rename or remove one"
             )
         result[role] = folder
-    if result and "train" not in result:
+    if complete and result and "train" not in result:
         names = " and ".join(f"{folder.name}/" for folder in result.values())
         raise DataError(f"{path} holds {names} but no folder train/: the training images are missing")
     return result

@@ -8,7 +8,7 @@ never from the test images; where no test split is given, the validation split i
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from fgl_flower.config import SourceConfig
 from fgl_flower.data import folders, hub, imagenet, worlds
 from fgl_flower.data.folders import Entry, features
 from fgl_flower.data.listing import some
+from fgl_flower.data.naming import under_names
 from fgl_flower.errors import DataError
 from fgl_flower.extension_points import DATASET
 
@@ -66,6 +67,7 @@ def load_source(config: SourceConfig) -> Source:
     - `folder:PATH`: a folder an image class, inside `train`, `validation` and `test` folders or at the top.
     - `domainnet:PATH`: DomainNet (Peng et al., 2019), the ten classes of the paper, from `{domain}_{train,test}.txt`.
     - `imagenet-nette|fruit|yellow|squawk|100:PATH`: the paper's subsets of ImageNet-1k, folders `train` and `val`.
+    - `nodes`: no images here; each node names data of its own (docs/nodes.md), the run names the classes.
     - `module:object`: a function of your own from the configuration to a `Source`.
 
     Parameters
@@ -121,10 +123,25 @@ def _load(config: SourceConfig, signature: str) -> Source:
         if not isinstance(source, Source):
             raise DataError(f"dataset = {name!r} returned a {type(source).__name__}, not a {Source.__qualname__}")
         return source
-    if kind not in DATASET.builtins or bool(place) != (kind not in worlds.KINDS):
+    if kind not in DATASET.builtins or bool(place) != (kind not in {*worlds.KINDS, "nodes"}):
         raise DataError(f"dataset = {name!r} is {DATASET.complaint(name)}")
     result: Source = DATASET.load(kind)(config)
-    return result
+    return _named(result, config)
+
+
+def _named(source: Source, config: SourceConfig) -> Source:
+    """Return a source under the names of classes and domains that the run gives, where it gives any."""
+    classes, domains = config.class_names or source.classes, config.domain_names or source.domains
+    if (classes, domains) == (source.classes, source.domains):
+        return source
+    splits = {}
+    for split in ("private", "validation", "test"):
+        try:
+            labelled, _ = under_names(getattr(source, split), "label", classes)
+            splits[split], _ = under_names(labelled, "domain", domains)
+        except DataError as error:
+            raise DataError(f"dataset = {config.dataset!r}, {split} images: {error}") from None
+    return replace(source, **splits, classes=classes, domains=domains)
 
 
 def _signature(name: str) -> str:
@@ -153,9 +170,26 @@ def from_hub(config: SourceConfig) -> Source:
 
 
 def folder(config: SourceConfig) -> Source:
-    """Return images in folders of their classes."""
-    classes, entries, notes = folders.class_folders(_folder(config))
+    """Return images in folders of their classes; no training images are needed where the run names the classes."""
+    classes, entries, notes = folders.class_folders(_folder(config), config.class_names)
+    if "train" not in entries:
+        private = empty_split(classes, (_DEFAULT_DOMAIN,))
+        held = {split: _dataset(items, private.features) for split, items in entries.items()}
+        validation, test = held.get("validation", private), held.get("test", private)
+        return Source(private, validation, test, classes, (_DEFAULT_DOMAIN,), notes)
     return _from_entries(entries, classes, (_DEFAULT_DOMAIN,), notes)
+
+
+def nodes(config: SourceConfig) -> Source:
+    """Return no images at all, but the names of the federation: each node has data of its own."""
+    empty = empty_split(config.class_names, config.domain_names or (_DEFAULT_DOMAIN,))
+    return Source(empty, empty, empty, config.class_names, config.domain_names or (_DEFAULT_DOMAIN,))
+
+
+def empty_split(classes: Sequence[str], domains: Sequence[str]) -> datasets.Dataset:
+    """Return a split without images."""
+    columns = features(classes, domains)
+    return datasets.Dataset.from_dict({name: [] for name in columns}, features=columns)
 
 
 def domainnet(config: SourceConfig) -> Source:
@@ -208,19 +242,19 @@ def _from_entries(
     splits: dict[str, list[Entry]], classes: Sequence[str], domains: Sequence[str], notes: Sequence[str] = ()
 ) -> Source:
     columns = features(classes, domains)
-    made = {
-        split: datasets.Dataset.from_dict(
-            {
-                "image": [str(e.path) for e in entries],
-                "label": [e.label for e in entries],
-                "domain": [e.domain for e in entries],
-                "caption": [""] * len(entries),
-            },
-            features=columns,
-        )
-        for split, entries in splits.items()
-    }
-    return _source(made, notes)
+    return _source({split: _dataset(entries, columns) for split, entries in splits.items()}, notes)
+
+
+def _dataset(entries: Sequence[Entry], columns: datasets.Features) -> datasets.Dataset:
+    return datasets.Dataset.from_dict(
+        {
+            "image": [str(e.path) for e in entries],
+            "label": [e.label for e in entries],
+            "domain": [e.domain for e in entries],
+            "caption": [""] * len(entries),
+        },
+        features=columns,
+    )
 
 
 def _complete(splits: dict[str, datasets.Dataset]) -> tuple[datasets.Dataset, datasets.Dataset, datasets.Dataset]:

@@ -22,12 +22,15 @@ def data_fingerprint(dataset: str) -> str:
     - "files:HASH" for a folder: its resolved path and the names, sizes and times of its files;
     - "world:HASH" for the built-in world: the code that draws it (its sizes are keys of their own);
     - "hub:ID@COMMIT" for a data set of the hub; the commit is empty where the hub's cache does not know it;
+    - "nodes:" where each node has data of its own, of which the server knows nothing;
     - "code:HASH" for ``module:object``: the source of the module;
     - "" for a data set that is not there.
     """
     kind, _, place = dataset.partition(":")
     if DATASET.refers(dataset):
         return _source(kind)
+    if dataset == "nodes":
+        return "nodes:"
     if not place:
         return _drawing()
     folder = Path(os.path.expanduser(place))

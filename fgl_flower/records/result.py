@@ -40,7 +40,7 @@ class Result(BaseModel):
     seed: int
     rounds: int = Field(ge=0)
     clients: int = Field(ge=0)
-    accuracy: float = Field(ge=0, le=1)
+    accuracy: float | None = Field(ge=0, le=1, description="None: the server has no test images.")
     accuracy_by_domain: dict[str, float | None] = {}
     accuracy_by_class: dict[str, float | None] = {}
     validation_accuracy: float | None = Field(None, ge=0, le=1)

@@ -78,7 +78,7 @@ class Board(Observer):
 
     def end(self, folder: Path, result: Result) -> None:
         """Write the figures of a finished run."""
-        figures = {"test_accuracy": result.accuracy}
+        figures = {} if result.accuracy is None else {"test_accuracy": result.accuracy}
         figures |= {n: getattr(result, n) for n in type(result).model_fields if n.startswith("bytes_")}
         figures |= {f"seconds/{phase}": seconds for phase, seconds in result.seconds.items()}
         for name, value in figures.items():

@@ -43,7 +43,7 @@ def write_report(paths: Sequence[str | Path], target: str | Path | None = None) 
 def render(runs: Sequence[Run]) -> str:
     """Return the page of `runs` as HTML; all text of theirs is escaped."""
     finished = [(run, run.result) for run in runs if run.result is not None]
-    best = max((result.accuracy for _, result in finished), default=0.0)
+    best = max((result.accuracy or 0.0 for _, result in finished), default=0.0)
     shown: list[dict[str, Any]] = [
         {
             "name": run.name,
@@ -103,7 +103,11 @@ def _subtitle(runs: Sequence[Run]) -> str:
 
 def _tiles(result: Result) -> list[dict[str, str]]:
     return [
-        {"value": percent(result.accuracy), "label": "test accuracy"},
+        (
+            {"value": percent(result.client_accuracy), "label": "right of the clients' images"}
+            if result.accuracy is None
+            else {"value": percent(result.accuracy), "label": "test accuracy"}
+        ),
         {"value": human_bytes(result.bytes_up_per_client), "label": "sent up by a client"},
         {"value": human_seconds(sections.total_seconds(result)), "label": "from start to end"},
         {"value": f"{result.synthetic_images:,}", "label": "images drawn"},
@@ -138,6 +142,8 @@ def _curves(finished: Sequence[tuple[Run, Result]]) -> tuple[Markup, Markup]:
         events = [event for event in run.events if event.get("event") == "round"]
         if not events:
             share = result.accuracy if result.validation_accuracy is None else result.validation_accuracy
+            if share is None:
+                continue
             sent_once = ((max(result.bytes_total, 1), share),)
             rounds.append(Curve(run.name, number, ((0, share),)))
             sent.append(Curve(run.name, number, sent_once if result.bytes_total else ()))

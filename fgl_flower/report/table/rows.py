@@ -38,7 +38,7 @@ class Row:
     @property
     def accuracies(self) -> dict[int, float]:
         """Return the test accuracy by seed."""
-        return {seed: result.accuracy for seed, result in self.results.items()}
+        return {seed: result.accuracy for seed, result in self.results.items() if result.accuracy is not None}
 
     @property
     def with_others_work(self) -> bool:

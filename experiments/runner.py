@@ -48,6 +48,7 @@ def run_folder(
     command: str = "",
     watch: Watch | None = None,
     observers: Sequence[Observer] = (),
+    resume: Path | None = None,
 ) -> Path:
     """Run a configuration that has passed `preflight` to the end and return its run folder.
 
@@ -63,14 +64,21 @@ def run_folder(
         Told of the progress: ``watch(phase, done, total)``.
     observers : sequence of Observer
         Hear of the run besides those that write its page and, where asked for, TensorBoard's files.
+    resume : Path, optional
+        The folder of a run of the same keys that ended early: it goes on from the last finished step.
 
     Raises
     ------
     RunError, Exception
         Whatever ended the run; its folder is then marked failed.
     """
+    told = [*observers_of(config), *observers]
+    if resume is not None:
+        opened = RunFolder.reopen(resume, config, watch=watch, observers=told)
+    else:
+        opened = RunFolder.create(config, command=command, engine=engine, watch=watch, observers=told)
     with (
-        RunFolder.create(config, command=command, watch=watch, observers=[*observers_of(config), *observers]) as folder,
+        opened as folder,
         on_interrupt(lambda: folder.fail("interrupted")),
     ):
         try:

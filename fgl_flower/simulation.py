@@ -9,7 +9,7 @@ number of clients.
 import hashlib
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -89,7 +89,12 @@ class InlineGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Deliver messages at once and keep the replies for `pull_messages`; return the messages' ids."""
-        return [message_id for message_id, _ in self._deliver(messages, timeout=None)]
+        ids = []
+        for message_id, reply in self._deliver(messages, timeout=None):
+            ids.append(message_id)
+            if reply is not None:
+                self._replies[message_id] = reply
+        return ids
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the replies to these messages, each once."""
@@ -97,20 +102,30 @@ class InlineGrid(Grid):
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Deliver messages one after the other and return the replies; `timeout` in seconds."""
-        return self.pull_messages([message_id for message_id, _ in self._deliver(messages, timeout)])
+        return list(self.stream(messages, timeout))
 
-    def _deliver(self, messages: Iterable[Message], timeout: float | None) -> list[tuple[str, Message]]:
+    def stream(self, messages: Iterable[Message], timeout: float | None = None) -> Iterator[Message]:
+        """Deliver messages one after the other and yield each reply as it comes; `timeout` in seconds."""
+        for _, reply in self._deliver(messages, timeout):
+            if reply is not None:
+                yield reply
+
+    def _deliver(self, messages: Iterable[Message], timeout: float | None) -> Iterator[tuple[str, Message | None]]:
         deadline = None if timeout is None else time.monotonic() + timeout
-        delivered = []
         for message in messages:
             self._sent += 1
             message_id = f"{self._sent:064x}"  # as long as Flower's own
-            delivered.append((message_id, message))
-            if deadline is None or time.monotonic() < deadline:
-                reply = self._answer(message_id, message)
-                if reply is not None:
-                    self._replies[message_id] = reply
-        return delivered
+            in_time = deadline is None or time.monotonic() < deadline
+            yield message_id, self._answer(message_id, message) if in_time else None
+
+    def states(self) -> dict[int, RecordDict]:
+        """Return what clients keep from message to message, by node, of those who keep anything."""
+        return {node: context.state for node, context in self._contexts.items() if len(context.state)}
+
+    def restore_states(self, states: Mapping[int, RecordDict]) -> None:
+        """Give clients what they kept in an earlier process."""
+        for node, state in states.items():
+            self._context(node).state = state
 
     def _answer(self, message_id: str, message: Message) -> Message | None:
         node_id = message.metadata.dst_node_id

@@ -1,9 +1,10 @@
 """Clients that fail: who, when and why, and the whole errors of simulated ones."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from fgl_flower.records.result import Failure
 
@@ -20,6 +21,17 @@ class Failures:
     def add(self, node: int, reason: str, server_round: int) -> None:
         """Note that a node failed in a round."""
         self._rounds.setdefault((node, reason), []).append(server_round)
+
+    @classmethod
+    def of(cls, entries: Iterable[tuple[int, str, list[int]]]) -> Self:
+        """Return those of `snapshot`."""
+        result = cls()
+        result._rounds = {(node, reason): list(rounds) for node, reason, rounds in entries}
+        return result
+
+    def snapshot(self) -> list[tuple[int, str, list[int]]]:
+        """Return node, reason and rounds of each."""
+        return [(node, reason, rounds) for (node, reason), rounds in self._rounds.items()]
 
     def by_client(self, name: Callable[[int], str]) -> list[Failure]:
         """Return an entry for each client and reason, clients in their order; `name` gives a node's name by now."""

@@ -36,8 +36,14 @@ def fgl(server: Server) -> Outcome:
     def train(arrays: ArrayRecord, images: Images, server_round: int) -> ArrayRecord:
         if server_round == 0:
             return one_shot_model(server, images, drawing.synthesis.store)
+
         # After a later prompt round: each epoch is validated and the best is kept.
-        return server.train(arrays, images, config.server_epochs, config.fine_tune_lr, "server-training", server_round)
+        def again() -> ArrayRecord:
+            return server.train(
+                arrays, images, config.server_epochs, config.fine_tune_lr, "server-training", server_round
+            )
+
+        return server.state.once(f"model-{server_round}", again) if server.state else again()
 
     def fine_tune(arrays: ArrayRecord, images: Images, server_round: int) -> ArrayRecord:
         return server.train(arrays, images, config.fine_tune_epochs, config.fine_tune_lr, "fine-tuning", server_round)
@@ -80,6 +86,8 @@ def _run(
         schedule.rounds(config.rounds),
         count=schedule.wrapped,
         known=lambda arrays: strategy.transfer if arrays is strategy.one_shot else None,
+        learner=strategy.wrapped,
+        replayed=schedule.asks,
     )
     figures = drawing.figures()
     if sentence := inquiry.left_out():

@@ -3,7 +3,8 @@
 It stands between any strategy and any grid, so third-party strategies are metered and protected without knowing it.
 """
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -17,6 +18,8 @@ from fgl_flower.wire.payload import PromptPayload, Rejection, Unchanged
 from fgl_flower.wire.sizes import message_bytes
 from strategies.failures import ClientErrors, Failures
 from strategies.gate import Gate
+from strategies.resume.state import RunState
+from strategies.streaming import Stragglers, replies_of
 
 Log = Callable[[dict[str, Any]], None]
 
@@ -39,6 +42,14 @@ class GuardedGrid(Grid):
         round) events.
     errors : ClientErrors, optional
         Receives the whole texts of error replies; in a simulation only, where clients are trusted.
+    state : RunState, optional
+        Keeps replies as they come, and has those that came to an earlier process of the run: nobody is asked for them.
+    keep_training : bool
+        Whether replies to training are kept, too; in a simulation asking again costs as much as reading them.
+    quorum : int
+        Usable replies that a round needs, if as many are asked.
+    prompt_timeout : float, optional
+        Seconds to wait for replies to a prompt round in place of what `send_and_receive` is told.
 
     Attributes
     ----------
@@ -56,7 +67,17 @@ class GuardedGrid(Grid):
     """
 
     def __init__(
-        self, inner: Grid, gate: Gate, ledger: Ledger, log: Log, *, errors: ClientErrors | None = None
+        self,
+        inner: Grid,
+        gate: Gate,
+        ledger: Ledger,
+        log: Log,
+        *,
+        errors: ClientErrors | None = None,
+        state: RunState | None = None,
+        keep_training: bool = False,
+        quorum: int = 0,
+        prompt_timeout: float | None = None,
     ) -> None:
         self.inner = inner
         self.gate = gate
@@ -75,6 +96,13 @@ class GuardedGrid(Grid):
         self._pending: dict[str, Message] = {}
         self._payloads: dict[int, PromptPayload | Unchanged] = {}  # of the last prompt round, by node
         self._empty = 0
+        self._state = state
+        self._keep_training = keep_training
+        self._quorum = quorum
+        self._prompt_timeout = prompt_timeout
+        self._stragglers = Stragglers()
+        self._calls: Counter[str] = Counter()
+        self._sizes: dict[int, int] = {}  # of replies that an earlier process got: made anew they differ in their ids
 
     @property
     def failures(self) -> list[Failure]:
@@ -102,18 +130,22 @@ class GuardedGrid(Grid):
         return self.inner.create_message(content, message_type, dst_node_id, group_id, ttl)
 
     def get_node_ids(self) -> Iterable[int]:
-        """Return the nodes that are not quarantined, in the order of their partition ids where these are known.
+        """Return the nodes that may be asked, in the order of their partition ids where these are known.
 
         Raises
         ------
         RunError
-            If all are quarantined: strategies would wait for ever.
+            If all are quarantined or late: strategies would wait for ever.
         """
+        self._stragglers.release(self.inner)
         nodes = list(self.inner.get_node_ids())
         self._came.update(nodes)
         open_nodes = [node for node in nodes if node not in self._shut_out]
         if nodes and not open_nodes:
             raise RunError(f"every client is quarantined; the last reason: {list(self.quarantined.values())[-1]}")
+        open_nodes = [node for node in open_nodes if node not in self._stragglers]
+        if nodes and not open_nodes:
+            raise RunError("every client that is not quarantined has let a timeout pass and not answered since")
         return sorted(open_nodes, key=lambda node: (self.partition_ids.get(node, self.gate.clients), node))
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
@@ -138,17 +170,18 @@ class GuardedGrid(Grid):
         RunError
             If all clients were asked to train, or for the first time to send prompts, and none gave a sound reply, or
             if a part of them was and none did for `EMPTY_ROUNDS` rounds: Flower's own strategies would go on and end
-            "successfully" without a model.
+            "successfully" without a model. If fewer than `quorum` did.
         """
         sent = self._open(messages)
         if not sent:
             return []
         there = set(self.get_node_ids())
-        for node in sorted(self._came - self._shut_out - there):  # strategies see only who is connected
-            self._fail(node, "not connected", _server_round(sent[0]))
+        for node in sorted(self._came - self._shut_out - there):  # strategies see only who can be asked
+            why = "not asked, it has yet to answer earlier" if node in self._stragglers else "not connected"
+            self._fail(node, why, _server_round(sent[0]))
         everyone = len(sent) == len(there)
         with self.ledger.phase("clients"):
-            replies = list(self.inner.send_and_receive(sent, timeout=timeout))
+            sent, replies = self._collect(sent, timeout)
         answered = {reply.metadata.src_node_id for reply in replies}
         for message in sent:
             if (node := message.metadata.dst_node_id) not in answered:
@@ -161,14 +194,66 @@ class GuardedGrid(Grid):
             if reason and (everyone or self._empty >= EMPTY_ROUNDS):
                 who = f"none of {len(sent)} clients" if everyone else f"in {self._empty} rounds none that was asked"
                 raise RunError(f"round {number}: {who} gave a usable reply; the last one {reason}")
+            if len(admitted) < (least := min(self._quorum, len(sent))):
+                raise RunError(f"round {number}: {len(admitted)} usable replies came, min-clients = {least} are needed")
         return admitted
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return as JSON what the grid knows of the clients."""
+        return {
+            "quarantined": self.quarantined,
+            "shut_out": sorted(self._shut_out),
+            "partition_ids": list(self.partition_ids.items()),
+            "skipped": list(self._skipped.items()),
+            "failures": self._failures.snapshot(),
+            "empty": self._empty,
+        }
+
+    def restore(self, known: Mapping[str, Any]) -> None:
+        """Know what `snapshot` returned, and nothing else."""
+        self.quarantined = dict(known["quarantined"])
+        self._shut_out = set(known["shut_out"])
+        self.partition_ids = dict(known["partition_ids"])
+        self._holders = {partition_id: node for node, partition_id in self.partition_ids.items()}
+        self._skipped = dict(known["skipped"])
+        self._failures = Failures.of(known["failures"])
+        self._empty = known["empty"]
+
+    def _collect(self, sent: list[Message], timeout: float | None) -> tuple[list[Message], list[Message]]:
+        """Return the messages and the replies to them: those of an earlier process first, of nodes gone since, too."""
+        kind = sent[0].metadata.message_type
+        if kind == "query.prompts" and self._prompt_timeout:
+            timeout = self._prompt_timeout
+        if self._state is None:
+            return sent, list(replies_of(self.inner, sent, timeout, self._stragglers))
+        call = f"{kind}-{_server_round(sent[0])}"
+        self._calls[call] += 1
+        call = f"{call}-{self._calls[call]}"
+        kept = self._state.replies(call)
+        asked = {message.metadata.dst_node_id: message for message in sent}
+        for node in kept:
+            if node not in asked and node not in self._shut_out:
+                asked[node] = Message(sent[0].content, node, kind)
+        replies = []
+        for node, (content, size) in kept.items():
+            if node in asked:
+                replies.append(reply := Message(content, reply_to=asked[node]))
+                self._sizes[id(reply)] = size
+        waiting = [message for message in sent if message.metadata.dst_node_id not in kept]
+        for reply in replies_of(self.inner, waiting, timeout, self._stragglers):
+            replies.append(reply)
+            if not reply.has_error() and (self._keep_training or not kind.startswith("train")):
+                self._state.keep(call, reply.metadata.src_node_id, reply.content, message_bytes(reply))
+        return list(asked.values()), replies
 
     def payload_of(self, reply: Message) -> PromptPayload | Unchanged:
         """Return what an admitted reply to a prompt round holds, as the gate has decoded it; once."""
         return self._payloads.pop(reply.metadata.src_node_id)
 
     def _open(self, messages: Iterable[Message]) -> list[Message]:
-        return [message for message in messages if message.metadata.dst_node_id not in self._shut_out]
+        closed = self._shut_out
+        addressed = [(message.metadata.dst_node_id, message) for message in messages]
+        return [message for node, message in addressed if node not in closed and node not in self._stragglers]
 
     def _admit(self, sent: list[Message], replies: list[Message]) -> tuple[list[Message], str]:
         """Return the sound replies that carry weight and, if there are none of any weight, the last reason why."""
@@ -192,7 +277,7 @@ class GuardedGrid(Grid):
     def _judge(self, message: Message, reply: Message) -> int | str | None:
         """Return the partition of a sound reply, the reason why it is none, or None if it carries no weight."""
         node, server_round = reply.metadata.src_node_id, _server_round(message)
-        size = message_bytes(reply)
+        size = self._sizes.pop(id(reply), None) or message_bytes(reply)
         if reply.has_error():
             self._count("up", node, size, server_round)
             text = reply.error.reason or f"error {reply.error.code}"

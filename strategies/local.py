@@ -9,6 +9,7 @@ from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 
 from fgl_flower.errors import RunError
 from strategies.outcome import Outcome
+from strategies.resume.course import Course
 from strategies.server import Server
 
 
@@ -62,12 +63,8 @@ def local(server: Server) -> Outcome:
     """Return the models of all clients that hold images, each trained for ``rounds`` times ``local-epochs`` epochs."""
     strategy, rounds = Local(), server.config.rounds
     server.grid.metered = False  # models travel here only to be measured: training alone costs no bytes
-    result = strategy.start(
-        server.grid,
-        server.initial,
-        num_rounds=rounds,
-        timeout=server.config.round_timeout,
-        evaluate_fn=lambda server_round, _: server.folder.progress("rounds", server_round, rounds),
+    result = Course(server, strategy).run(
+        strategy, rounds, lambda server_round, _: server.folder.progress("rounds", server_round, rounds)
     )
     models = list(strategy.models.values())
     if not models:

@@ -4,7 +4,7 @@ What a server without images of its own has in place of validation. Clients answ
 training (`strategies.transfer`); the price is the model once more down, every round.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flwr.app import ArrayRecord
@@ -47,6 +47,14 @@ class ClientSelection:
         self._ask = ask
         self._patience = patience
         self._log = log
+
+    def snapshot(self) -> dict[str, Any] | None:
+        """Return as JSON what is known of the best model, None if there is none yet."""
+        return None if self.best is None else {"accuracy": self.accuracy, "round": self.round}
+
+    def restore(self, known: Mapping[str, Any], best: ArrayRecord) -> None:
+        """Go on from what `snapshot` returned."""
+        self.best, self.accuracy, self.round = best, known["accuracy"], known["round"]
 
     def offer(self, number: int, arrays: ArrayRecord, known: Transfer | None = None) -> bool:
         """Have clients judge the model of a round, unless that is known, and return whether it is the best so far.

@@ -1,10 +1,8 @@
 """What every method does alike on the server: read data, train, validate each round, test once at the end."""
 
 import random
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from statistics import fmean
 from typing import Any
 
 import datasets
@@ -16,9 +14,8 @@ from flwr.serverapp.strategy import Strategy
 from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
 from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import load_source
-from fgl_flower.errors import RunError
 from fgl_flower.learning.classifier import build_model
-from fgl_flower.learning.evaluation import Evaluation, evaluate
+from fgl_flower.learning.evaluation import Evaluation, averaged, evaluate
 from fgl_flower.learning.images import Images, decode_rows
 from fgl_flower.learning.training import Epoch, train
 from fgl_flower.records.ledger import Ledger
@@ -31,6 +28,8 @@ from strategies.failures import ClientErrors
 from strategies.gate import MODEL_MESSAGE, Gate
 from strategies.guarded_grid import GuardedGrid
 from strategies.outcome import Outcome
+from strategies.resume.course import Course
+from strategies.resume.state import RunState
 from strategies.samples import some_of_each_class
 from strategies.selection import ClientSelection, Enough
 from strategies.transfer import Transfer, questions
@@ -53,6 +52,8 @@ class Server:
         How the clients are run: inline, ray, or deployment.
     limits : Limits, optional
         Bounds of a prompt payload.
+    state : RunState, optional
+        By which the run can be resumed, or is.
 
     Attributes
     ----------
@@ -84,8 +85,10 @@ class Server:
         *,
         engine: str = "inline",
         limits: Limits | None = None,
+        state: RunState | None = None,
     ) -> None:
         self.config = config
+        self.state = state
         self.engine = engine
         self.folder = folder
         self.ledger = ledger
@@ -101,7 +104,17 @@ class Server:
             max_examples=config.max_client_examples,
         )
         errors = None if engine == "deployment" else ClientErrors(folder.path / CLIENT_ERRORS)
-        self.grid = GuardedGrid(grid, gate, self.ledger, folder.log, errors=errors)
+        self.grid = GuardedGrid(
+            grid,
+            gate,
+            self.ledger,
+            folder.log,
+            errors=errors,
+            state=state,
+            keep_training=engine == "deployment",
+            quorum=config.min_clients,
+            prompt_timeout=config.prompt_timeout or None,
+        )
         for note in self.source.notes:
             folder.warn(note)
         # Both splits now: what cannot be read is known before anything is spent.
@@ -118,23 +131,6 @@ class Server:
         self.selected_round: int | None = None
         self.diverged: set[str] = set()
 
-    def wait_for_clients(self, poll: float = 0.5) -> None:
-        """Wait until the expected number of clients is there: Flower starts the server before they register.
-
-        Raises
-        ------
-        RunError
-            If they are not there within ``node-timeout`` seconds.
-        """
-        deadline = time.monotonic() + self.config.node_timeout
-        while (there := len(list(self.grid.get_node_ids()))) < self.config.clients:
-            if time.monotonic() > deadline:
-                raise RunError(
-                    f"only {there} of {self.config.clients} clients came within node-timeout = "
-                    f"{self.config.node_timeout:g} s"
-                )
-            time.sleep(poll)
-
     def federate(
         self,
         strategy: Strategy,
@@ -142,6 +138,8 @@ class Server:
         *,
         count: Callable[[int], int] = lambda server_round: server_round,
         known: Callable[[ArrayRecord], Transfer | None] = lambda arrays: None,
+        learner: Strategy | None = None,
+        replayed: Callable[[int], bool] = lambda server_round: False,
     ) -> Sequence[ArrayRecord]:
         """Run a strategy on the clients and return the last global model or the one that clients select, alone.
 
@@ -155,16 +153,22 @@ class Server:
             0 is not reported, and neither is one that counts as the round before it: the report has one point a round.
         known : callable
             Returns what clients have said of a model already, None if nothing.
+        learner : Strategy, optional
+            What of the strategy has a state; by default all of it.
+        replayed : callable
+            Whether a round that is done is gone through again when the run is resumed; see `RemainingRounds`.
         """
         reported = -1
         selection, validations = self._selection(), {}
 
+        def seed(server_round: int) -> None:
+            # Flower's strategies sample clients by `random`: without this a run would not be repeatable. A prompt round
+            # between two others leaves the clients that are sampled as they would be.
+            random.seed(f"{self.config.seed}/{count(server_round) - count(0)}")
+
         def validate(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
             nonlocal reported
             number = count(server_round)
-            # Flower's strategies sample clients by `random`: without this a run would not be repeatable. A prompt round
-            # between two others leaves the clients that are sampled as they would be.
-            random.seed(f"{self.config.seed}/{number - count(0)}")
             if number <= reported:
                 return None
             reported = number
@@ -173,10 +177,21 @@ class Server:
                 validations["selected"] = self.validation_accuracy, self.validation_loss
             return measured
 
+        def take() -> tuple[dict[str, Any], ArrayRecord]:
+            chosen = selection.snapshot() if selection else None
+            values = {"reported": reported, "selection": chosen, "selected": validations.get("selected")}
+            return values, (selection.best if selection else None) or ArrayRecord()
+
+        def give(values: Mapping[str, Any], best: ArrayRecord) -> None:
+            nonlocal reported
+            reported = values["reported"]
+            if selection and values["selection"]:
+                selection.restore(values["selection"], best)
+            if values["selected"]:
+                validations["selected"] = tuple(values["selected"])
+
         try:
-            result = strategy.start(
-                self.grid, self.initial, num_rounds=rounds, timeout=self.config.round_timeout, evaluate_fn=validate
-            )
+            result = Course(self, learner or strategy, take, give).run(strategy, rounds, validate, seed, replayed)
         except Enough:
             final = self.initial
         else:
@@ -316,6 +331,7 @@ class Server:
             "selected_round": self.selected_round,
             "quarantined": self.grid.quarantined,
             "failures": self.grid.failures,
+            "resumed": self.folder.resumed,
             "skipped": {who: len(names) for who, names in self.skipped.items() if names} | self.grid.skipped,
         }
         return Result.of(config, **{**measured, "engine": self.engine, **outcome.figures})
@@ -366,16 +382,7 @@ class Server:
             result.append(
                 evaluate(self.model, images, num_classes=classes, num_domains=domains, device=self.config.device)
             )
-        return Evaluation(
-            accuracy=fmean(f.accuracy for f in result),
-            loss=fmean(f.loss for f in result),
-            by_class=[_mean(shares) for shares in zip(*(f.by_class for f in result), strict=True)],
-            by_domain=[_mean(shares) for shares in zip(*(f.by_domain for f in result), strict=True)],
-            confusion=np.sum([f.confusion for f in result], axis=0),
-            right=np.sum([f.right for f in result], axis=0),
-            total=np.sum([f.total for f in result], axis=0),
-            count=len(images),
-        )
+        return averaged(result)
 
     def _validation_samples(self) -> list[Sample]:
         captions = self.validation_captions
@@ -383,8 +390,3 @@ class Server:
             Sample(image, "validation", label, domain, prompt=captions[i])
             for i, image, label, domain in some_of_each_class(self.validation, self.source.classes, self.source.domains)
         ]
-
-
-def _mean(shares: Iterable[float | None]) -> float | None:
-    known = [share for share in shares if share is not None]
-    return fmean(known) if known else None

@@ -1,5 +1,7 @@
 """The server's end of the wire: from a configuration to a finished run folder."""
 
+from pathlib import Path
+
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
@@ -14,7 +16,9 @@ from fgl_flower.report.observers import observers_of
 from fgl_flower.wire.limits import Limits
 from strategies.federated import strategy_of
 from strategies.outcome import Outcome
+from strategies.resume.state import RunState
 from strategies.server import Server
+from strategies.waiting import wait_for_clients
 
 app = ServerApp()
 
@@ -25,7 +29,12 @@ def main(grid: Grid, context: Context) -> None:
     config = RunConfig.parse(dict(context.run_config))
     engine = "ray" if type(grid).__name__ == "InMemoryGrid" else "deployment"
     preflight(config, divided=engine == "ray")
-    with RunFolder.create(config, command="flwr run", observers=observers_of(config)) as folder:
+    observers = observers_of(config)
+    if config.resume:
+        opened = RunFolder.reopen(Path(config.resume), config, observers=observers)
+    else:
+        opened = RunFolder.create(config, command="flwr run", engine=engine, observers=observers)
+    with opened as folder:
         serve(grid, config, folder, engine=engine)
 
 
@@ -38,7 +47,7 @@ def serve(grid: Grid, config: RunConfig, folder: RunFolder, *, engine: str = "in
         Flower's grid or an `InlineGrid`.
     config : RunConfig
     folder : RunFolder
-        Made for this run and empty.
+        Made for this run and empty, or reopened.
     engine : str
         How the clients are run: inline, ray, or deployment.
 
@@ -54,15 +63,19 @@ def serve(grid: Grid, config: RunConfig, folder: RunFolder, *, engine: str = "in
     RunError
         If clients do not come, or none gives a usable reply.
     """
-    ledger = Ledger(config.clients)
+    ledger, state = Ledger(config.clients), RunState(folder.path, folder.warn)
+    if folder.resumed:
+        folder.rewind(state.checkpoint.values["events"] if state.checkpoint else 0)
+        folder.muted = state.checkpoint is not None  # until the accounts of that round are back
     with ledger.measuring():
-        server = Server(grid, config, folder, ledger, engine=engine, limits=_limits(config))
+        server = Server(grid, config, folder, ledger, engine=engine, limits=_limits(config), state=state)
         if config.method not in METHODS_WITHOUT_CLIENTS:
-            server.wait_for_clients()
+            wait_for_clients(server.grid, config)
         result = server.finish(_run(server))
     result = result.model_copy(update=ledger.result_fields())
     folder.save_ledger(ledger.to_dict())
     folder.finish(result)
+    state.remove()
     return result
 
 

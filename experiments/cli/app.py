@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import typer
 from rich.table import Table
@@ -28,7 +28,7 @@ from fgl_flower.config import RunConfig, describe_keys
 from fgl_flower.errors import ConfigError
 from fgl_flower.interrupts import caught
 from fgl_flower.records.finished import FinishedRuns
-from fgl_flower.records.reading import Run, read_run
+from fgl_flower.records.reading import Run, read_run, unfinished
 from fgl_flower.records.run_folder import default_name
 
 # torch, Flower and matplotlib are imported inside the commands that need them, so that `fgl --help` answers at once.
@@ -67,10 +67,14 @@ VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show Flowe
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="Run configuration (flat TOML).", metavar="FILE")],
+    file: Annotated[Path | None, typer.Argument(help="Run configuration (flat TOML).", metavar="[FILE]")] = None,
     engine: EngineOption = "inline",
     set_: SetOption = None,
     runs_dir: RunsDirOption = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Go on with a run that was killed, interrupted or failed; needs no FILE."),
+    ] = None,
     verbose: VerboseOption = False,
 ) -> None:
     """Run one configuration and leave a run folder: result.json, model.safetensors, report.html and more.
@@ -80,12 +84,21 @@ def run(
       fgl run experiments/demo/fgl.toml
 
       fgl run experiments/demo/fedavg.toml --engine ray --set rounds=5 --set name=short
+
+      fgl run --resume runs/short      from the last finished step: prompts, images and rounds that are done stay
     """
     quiet(verbose)
     with errors_as_sentences(verbose):
-        config = load(file, set_, runs_dir)
+        if (file is None) == (resume is None):
+            raise ConfigError("fgl run wants a FILE, or --resume RUN")
+        if resume is not None:
+            if set_ or runs_dir:
+                raise ConfigError("--resume goes on with the keys of the run: --set and --runs-dir go with a FILE")
+            config, engine = unfinished(resume)
+        else:
+            config = load(cast(Path, file), set_, runs_dir)
         _check([config])
-        done = _execute(config, engine)
+        done = _execute(config, engine, resume)
         show_runs([done])
         console.print(f"report: {done.path / 'report.html'}", soft_wrap=True, highlight=False)
 
@@ -181,11 +194,12 @@ def _check(configs: list[RunConfig]) -> None:
             preflight(config)
 
 
-def _execute(config: RunConfig, engine: Literal["inline", "ray"]) -> Run:
+def _execute(config: RunConfig, engine: Literal["inline", "ray"], resume: Path | None = None) -> Run:
     with console.status("loading torch and Flower"):
         from experiments.runner import run_folder
     with progress_bars(config.name or default_name(config)) as watch:
-        path = run_folder(config, engine=engine, command=shlex.join(["fgl", *sys.argv[1:]]), watch=watch)
+        command = shlex.join(["fgl", *sys.argv[1:]])
+        path = run_folder(config, engine=engine, command=command, watch=watch, resume=resume)
     return read_run(path)
 
 

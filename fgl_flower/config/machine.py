@@ -21,7 +21,15 @@ class MachineConfig(Part):
     ray_address: str = Field(
         "", description="Ray engine: address of a running cluster; empty: RAY_ADDRESS, else this machine."
     )
+    min_clients: int = Field(
+        0,
+        ge=0,
+        description="Clients that are enough to begin a run, and to answer a round; 0: all to begin, one to answer.",
+    )
     node_timeout: float = Field(
         120.0, gt=0, description="Seconds to wait for the expected clients before the first round."
     )
     round_timeout: float = Field(3600.0, gt=0, description="Seconds to wait for the clients' replies in a round.")
+    prompt_timeout: float = Field(
+        0.0, ge=0, description="Seconds to wait for replies in a prompt round; 0: round-timeout."
+    )

@@ -19,6 +19,11 @@ class Part(BaseModel):
 
     model_config = ConfigDict(alias_generator=kebab, populate_by_name=True, extra="forbid", frozen=True, strict=True)
 
+    @classmethod
+    def spelled(cls) -> frozenset[str]:
+        """Return the keys as they are spelled in a file."""
+        return frozenset(map(kebab, cls.model_fields))
+
     def part(self, kind: type[P]) -> P:
         """Return a part of these keys alone, for instance as the key of a cache."""
         return kind(**{name: getattr(self, name) for name in kind.model_fields})

@@ -13,6 +13,9 @@ class PlacesConfig(Part):
     )
     runs_dir: str = Field("runs", min_length=1, description="Folder that receives the run folder.")
     store_dir: str = Field("", description="Synthetic store; empty: 'store' inside runs-dir. Runs may share it.")
+    resume: str = Field(
+        "", description="Under flwr run: the folder of a run of the same keys that ended early, to go on with it."
+    )
     tensorboard: bool = Field(
         False, description="Write TensorBoard scalars and images into the run folder's tensorboard/."
     )

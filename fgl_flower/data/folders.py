@@ -62,7 +62,8 @@ def class_folders(
     notes = []
     if splits:
         if beside := [f.name for f in visible_folders(path) if f not in splits.values()]:
-            notes.append(f"folders beside {splits.get('train', next(iter(splits.values()))).name}/ are left out: {some(beside)}")
+            first = splits["train"] if "train" in splits else next(iter(splits.values()))
+            notes.append(f"folders beside {first.name}/ are left out: {some(beside)}")
     else:
         splits = {"train": path}
     files = {split: class_folders_in(folder, strays) for split, folder in splits.items()}

@@ -1,6 +1,8 @@
 """How well a classifier does: in total, by class and by domain."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from fgl_flower.device import resolve_device
 from fgl_flower.learning.images import Images, normalise
 
-__all__ = ["Evaluation", "evaluate", "predict"]
+__all__ = ["Evaluation", "averaged", "evaluate", "predict"]
 
 
 @dataclass(frozen=True)
@@ -111,3 +113,22 @@ def _table(images: Images, chosen: torch.Tensor, classes: int, domains: int) -> 
     chosen = chosen & (images.domains >= 0)
     place = images.labels[chosen] * domains + images.domains[chosen]
     return torch.bincount(place, minlength=classes * domains).reshape(classes, domains).numpy()
+
+
+def averaged(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """Return the mean of evaluations on the same images; counts are summed, but for that of the images."""
+    return Evaluation(
+        accuracy=fmean(one.accuracy for one in evaluations),
+        loss=fmean(one.loss for one in evaluations),
+        by_class=[_mean(shares) for shares in zip(*(one.by_class for one in evaluations), strict=True)],
+        by_domain=[_mean(shares) for shares in zip(*(one.by_domain for one in evaluations), strict=True)],
+        confusion=np.sum([one.confusion for one in evaluations], axis=0),
+        right=np.sum([one.right for one in evaluations], axis=0),
+        total=np.sum([one.total for one in evaluations], axis=0),
+        count=evaluations[0].count,
+    )
+
+
+def _mean(shares: Iterable[float | None]) -> float | None:
+    known = [share for share in shares if share is not None]
+    return fmean(known) if known else None

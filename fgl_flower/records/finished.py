@@ -13,7 +13,7 @@ from fgl_flower.errors import ConfigError, ModelError
 from fgl_flower.records.fingerprint import data_fingerprint
 from fgl_flower.records.reading import Run, read_run
 
-_PLACES = {"name", "runs-dir", "store-dir", "tensorboard", "node-timeout", "ray-address"}  # change no figure
+_PLACES = {"name", "runs-dir", "store-dir", "tensorboard", "resume", "node-timeout", "ray-address"}  # change no figure
 _FEDERATION = {"clients", "partition", "beta", "fraction", "rounds"}  # ignored by methods without clients
 
 

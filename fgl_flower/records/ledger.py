@@ -35,6 +35,7 @@ class Ledger:
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._phases: list[str] = []
         self._since = 0.0
+        self._started = time.perf_counter()
         self._peak_memory = 0
 
     def count(self, direction: Direction, client: str, size: int, server_round: int) -> None:
@@ -82,11 +83,11 @@ class Ledger:
 
         watcher = threading.Thread(target=watch, name="ledger-memory", daemon=True)
         watcher.start()
-        start = time.perf_counter()
+        self._started = time.perf_counter()
         try:
             yield
         finally:
-            self._seconds["total"] += time.perf_counter() - start
+            self._seconds["total"] += time.perf_counter() - self._started
             done.set()
             watcher.join()
             self._peak_memory = max(self._peak_memory, _resident_bytes())
@@ -107,6 +108,26 @@ class Ledger:
             "peak_memory_bytes": self._peak_memory,
             "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else None,
         }
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return as JSON all that has been counted."""
+        self._charge()
+        return {
+            "bytes": {direction: dict(counts) for direction, counts in self._bytes.items()},
+            "rounds": [[number, dict(split)] for number, split in self._rounds.items()],
+            "once": [[client, model, size] for (client, model), size in self._once.items()],
+            "seconds": dict(self._seconds),
+            "total": time.perf_counter() - self._started + self._seconds["total"],
+            "peak_memory": self._peak_memory,
+        }
+
+    def restore(self, counted: dict[str, Any]) -> None:
+        """Go on from what `snapshot` returned in an earlier process, in place of what this one has counted."""
+        self._bytes = {direction: Counter(counts) for direction, counts in counted["bytes"].items()}
+        self._rounds = defaultdict(Counter, {number: Counter(split) for number, split in counted["rounds"]})
+        self._once = {(client, model): size for client, model, size in counted["once"]}
+        self._seconds = defaultdict(float, {**counted["seconds"], "total": counted["total"]})
+        self._peak_memory = max(self._peak_memory, counted["peak_memory"])
 
     def to_dict(self) -> dict[str, Any]:
         """Return `result_fields` and bytes by round and by client."""

@@ -81,6 +81,7 @@ class Result(BaseModel):
     data_fingerprint: str = Field(
         "", description="What stands for the data (`fgl_flower.records.fingerprint`); empty: made by an older version."
     )
+    resumed: int = Field(0, ge=0, description="How often the run was ended early and gone on with.")
     engine: str = Field("", description="How the clients were run: inline, ray, or deployment.")
     git: dict[str, Any] = {}
     versions: dict[str, str] = {}

@@ -24,6 +24,7 @@ and then costs only itself and a warning. Nothing here holds a private image, a 
 """
 
 import json
+import os
 import re
 import shutil
 import time
@@ -38,9 +39,9 @@ import numpy as np
 import tomli_w
 
 from fgl_flower import interrupts
-from fgl_flower.config import RunConfig
+from fgl_flower.config import PlacesConfig, RunConfig
 from fgl_flower.errors import ConfigError, RunError, reason
-from fgl_flower.files import keep, plain, read_json, to_json, write_json, write_text
+from fgl_flower.files import keep, plain, read_json, read_json_lines, to_json, write_json, write_text
 from fgl_flower.records import environment, process
 from fgl_flower.records.fingerprint import data_fingerprint
 from fgl_flower.records.observer import Observer
@@ -79,6 +80,8 @@ class RunFolder:
         self._extras: dict[str, Callable[[], None]] = {}
         self._samples: Sequence[Sample] = ()
         self._started = time.monotonic()
+        self.resumed = 0
+        self.muted = False
 
     @classmethod
     def create(
@@ -86,6 +89,7 @@ class RunFolder:
         config: RunConfig,
         *,
         command: str = "",
+        engine: str = "",
         watch: Watch | None = None,
         observers: Sequence[Observer] = (),
     ) -> Self:
@@ -98,6 +102,8 @@ class RunFolder:
         config : RunConfig
         command : str
             The command line that made the run, for the report.
+        engine : str
+            How the clients are run, for who resumes the run.
         watch : callable, optional
             Told of the progress: ``watch(phase, done, total)``; see `progress`.
         observers : sequence of Observer
@@ -118,12 +124,57 @@ class RunFolder:
             folder.data_fingerprint = data_fingerprint(config.dataset)
             write_text(path / "config.toml", tomli_w.dumps(config.to_flat()))
             write_json(path / "environment.json", environment.describe())
-            write_json(path / "status.json", {"command": command, "state": "running", **process.identity()})
+            status = {"command": command, "engine": engine, "state": "running", "data": folder.data_fingerprint}
+            write_json(path / "status.json", {**status, **process.identity()})
         except BaseException as error:
             shutil.rmtree(path, ignore_errors=True)
             if isinstance(error, OSError):
                 raise ConfigError(f"runs-dir = {str(parent)!r} cannot be written: {error.strerror}") from None
             raise
+        folder._notify(lambda observer: observer.begin(path, config))
+        return folder
+
+    @classmethod
+    def reopen(
+        cls, path: Path, config: RunConfig, *, watch: Watch | None = None, observers: Sequence[Observer] = ()
+    ) -> Self:
+        """Open the folder of a run that ended early, to go on with it.
+
+        Parameters
+        ----------
+        path : Path
+        config : RunConfig
+            Must be that of the folder; where files lie may differ.
+        watch, observers
+            See `create`.
+
+        Raises
+        ------
+        ConfigError
+            If it is no run folder, the run is finished or still going on, or its keys or data are others.
+        """
+        path = path.expanduser().resolve()
+        status = read_json(path / "status.json", {})
+        if not status or not (path / "config.toml").exists():
+            raise ConfigError(f"{path} is no run folder: there is nothing to resume")
+        if (path / "result.json").exists():
+            raise ConfigError(f"{path} is finished: there is nothing to resume")
+        if status["state"] == "running" and not process.why_gone(status):
+            raise ConfigError(f"{path} is still running, as process {status['process']}: it cannot be resumed")
+        then, now = RunConfig.load(path / "config.toml", stored=True).to_flat(), config.to_flat()
+        if other := sorted(key for key in set(now) - PlacesConfig.spelled() if then[key] != now[key]):
+            raise ConfigError(f"{path} was begun with another {', '.join(other)}: resume it with the same keys")
+        folder = cls(path, watch=watch, observers=observers)
+        folder.data_fingerprint = data_fingerprint(config.dataset)
+        if status.get("data", folder.data_fingerprint) != folder.data_fingerprint:
+            raise ConfigError(f"{path}: its data have changed since it was begun, it cannot be resumed")
+        folder.resumed = status.get("resumed", 0) + 1
+        times = [event.get("time", 0.0) for event in read_json_lines(path / "metrics.jsonl")]
+        folder._started -= max(times, default=0.0)
+        (path / "traceback.txt").unlink(missing_ok=True)
+        status.pop("reason", None)
+        update = {"state": "running", "resumed": folder.resumed, **process.identity()}
+        write_json(path / "status.json", {**status, **update})
         folder._notify(lambda observer: observer.begin(path, config))
         return folder
 
@@ -154,6 +205,8 @@ class RunFolder:
         curves (round 0 is the model before the first federated round) and ``{"event": "quarantine", "client": str,
         "reason": str}``; TensorBoard shows "round", "epoch" and "synthesis" events. Observers hear of each.
         """
+        if self.muted:
+            return
         line = json.dumps({**event, "time": round(time.monotonic() - self._started, 3)}, default=plain)
         try:
             with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
@@ -163,6 +216,18 @@ class RunFolder:
             self._torn = True
             self.warn(f"events are missing from metrics.jsonl: {_why(error)}")
         self._notify(lambda observer: observer.event(event))
+
+    @property
+    def events_bytes(self) -> int:
+        """Size of the events so far."""
+        file = self.path / "metrics.jsonl"
+        return file.stat().st_size if file.exists() else 0
+
+    def rewind(self, size: int) -> None:
+        """Forget the events beyond so many bytes: what is done again is told again."""
+        file = self.path / "metrics.jsonl"
+        if file.exists():
+            os.truncate(file, min(size, self.events_bytes))
 
     def warn(self, sentence: str) -> None:
         """Log what a reader of the figures must know; it ends in the result, the report and on the terminal."""

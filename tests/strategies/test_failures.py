@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,10 @@ class Unnamed(InlineGrid):
     def get_node_ids(self) -> Iterable[int]:
         return [node for node, partition in self.own.items() if partition not in self.gone]
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+    def stream(self, messages: Iterable[Message], timeout: float | None = None) -> Iterator[Message]:
         self.partition_ids = self.own
         try:
-            return super().send_and_receive(messages, timeout=timeout)
+            yield from list(super().stream(messages, timeout))
         finally:
             self.partition_ids = {}
 

@@ -25,6 +25,7 @@ from fgl_flower.wire.codec import encode
 from fgl_flower.wire.payload import Prompt, PromptPayload
 from strategies.server import Server
 from strategies.server_app import serve
+from strategies.waiting import wait_for_clients
 from tests.tiny_models import save_text_to_image
 from tests.whole_runs import served, small
 
@@ -223,7 +224,7 @@ def test_clients_that_do_not_come_end_the_run(tmp_path: Path, generator: str) ->
     with RunFolder.create(config, observers=observers_of(config)) as folder:
         server = Server(InlineGrid(client_app, 2, config.to_flat()), config, folder, Ledger(3))
         with pytest.raises(RunError, match="only 2 of 3 clients came"):
-            server.wait_for_clients(poll=0.01)
+            wait_for_clients(server.grid, config, poll=0.01)
 
 
 def test_a_run_in_which_every_client_fails_is_marked_failed(tmp_path: Path, generator: str) -> None:

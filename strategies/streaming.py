@@ -1,0 +1,60 @@
+"""Replies as they come, whatever grid leads to the clients."""
+
+import time
+from collections.abc import Iterator, Sequence
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from fgl_flower.simulation import InlineGrid
+
+_FIRST, _LONGEST = 0.1, 1.0  # seconds between two looks: Flower's own 3 s would be most of a short round
+
+
+class Stragglers:
+    """Nodes that let a timeout pass, and the messages that they have yet to answer: they are not waited for twice."""
+
+    def __init__(self) -> None:
+        self._owed: dict[int, str] = {}  # message id by node
+
+    def __contains__(self, node: int) -> bool:
+        return node in self._owed
+
+    def add(self, node: int, message_id: str) -> None:
+        """Note that a node has not answered in time."""
+        self._owed[node] = message_id
+
+    def release(self, grid: Grid) -> None:
+        """Forget the nodes whose late answers have come, and these answers: such a node may be asked again."""
+        if self._owed:
+            nodes = {message_id: node for node, message_id in self._owed.items()}
+            for reply in grid.pull_messages(list(nodes)):
+                del self._owed[nodes[reply.metadata.reply_to_message_id]]
+
+
+def replies_of(
+    grid: Grid, messages: Sequence[Message], timeout: float | None, stragglers: Stragglers
+) -> Iterator[Message]:
+    """Send messages and yield each reply as it comes, until all have come or `timeout` seconds are over.
+
+    Who has not answered by then is among the `stragglers` afterwards.
+    """
+    if not messages:
+        return
+    if isinstance(grid, InlineGrid):  # its clients are asked in turn: who is late there never was asked
+        yield from grid.stream(messages, timeout)
+        return
+    deadline = None if timeout is None else time.monotonic() + timeout
+    ids = dict(zip(grid.push_messages(messages), messages, strict=True))
+    waiting, pause = {i for i in ids if i}, _FIRST
+    while waiting:
+        came = list(grid.pull_messages(list(waiting)))
+        waiting -= {reply.metadata.reply_to_message_id for reply in came}
+        yield from came
+        if deadline is not None and time.monotonic() > deadline:
+            break
+        if waiting:
+            pause = _FIRST if came else min(_LONGEST, pause * 1.5)
+            time.sleep(pause)
+    for message_id in waiting:
+        stragglers.add(ids[message_id].metadata.dst_node_id, message_id)

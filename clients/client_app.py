@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from logging import ERROR
 
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 from flwr.supercore import log
@@ -24,8 +24,8 @@ Describe = Callable[[Exception, Message, Context], str]
 _PATH = re.compile(r"""(?<!\w)(?:~|[A-Za-z]:)?[/\\][^'"():;,]*|[^\s'"(]*[/\\][^\s'")]*""")
 
 
-def _build(describe: Describe) -> ClientApp:
-    """Return the app of a client that describes its errors in this way."""
+def _build(describe: Describe, *, deployed: bool) -> ClientApp:
+    """Return the app of a client that describes its errors in this way and, if deployed, tells its versions."""
     app = ClientApp()
 
     def reply(message: Message, context: Context, work: Callable[[], RecordDict]) -> Message:
@@ -53,8 +53,16 @@ def _build(describe: Describe) -> ClientApp:
 
     @app.query("model")
     def query_model(message: Message, context: Context) -> Message:
-        """Take the final model, and acknowledge it with an empty reply."""
-        return reply(message, context, RecordDict)
+        """Take the final model, and acknowledge it: by an empty reply, or by the versions that the node runs."""
+
+        def work() -> RecordDict:
+            if not deployed:
+                return RecordDict()
+            from fgl_flower.records.environment import versions
+
+            return RecordDict({"versions": ConfigRecord(dict(versions()))})
+
+        return reply(message, context, work)
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
@@ -119,5 +127,5 @@ def _whole(error: Exception, message: Message, context: Context) -> str:
     return f"{who}: {_in_a_line(error)}\n{''.join(traceback.format_exception(error))}"
 
 
-app = _build(_without_paths)
-simulated = _build(_whole)  # for a run whose clients and server are one and the same person's
+app = _build(_without_paths, deployed=True)
+simulated = _build(_whole, deployed=False)  # for a run whose clients and server are one and the same person's

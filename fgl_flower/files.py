@@ -14,9 +14,9 @@ from fgl_flower.errors import RunError
 PAUSE = 2.0  # seconds before a write that failed is tried again
 
 
-def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
-    """Write JSON in one move; NumPy and torch values become plain ones."""
-    write_text(path, to_json(value))
+def write_json(path: Path, value: Mapping[str, Any] | list[Any], *, durable: bool = True) -> None:
+    """Write JSON in one move; NumPy and torch values become plain ones. `durable`: see `write_bytes`."""
+    write_bytes(path, to_json(value).encode(errors="backslashreplace"), durable=durable)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -24,14 +24,15 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode(errors="backslashreplace"))
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write bytes to a file beside `path`, flush it to disk and move it into place."""
+def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write bytes to a file beside `path`, flush it to disk if it must outlive the machine, and move it into place."""
     part = path.with_name(f".{uuid.uuid4().hex}.part")  # process ids repeat in containers that share a folder
     try:
         with part.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

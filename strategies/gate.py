@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from fgl_flower.wire.codec import decode
 from fgl_flower.wire.limits import Limits
 from fgl_flower.wire.payload import PromptPayload, Rejection, Unchanged
 
-MODEL_MESSAGE = "query.model"  # carries the final model; its reply is empty
+MODEL_MESSAGE = "query.model"  # carries the final model; its reply is empty or tells the node's versions
 NUM_EXAMPLES, PARTITION = "num-examples", "partition-id"
 SKIPPED = "skipped"  # unreadable images that the client left out; a reply may report it
 BY_CLASS_MESSAGE = "evaluate.by_class"  # asks how the model does on a client's images, class by class
@@ -30,6 +30,7 @@ _METRICS = {
     "evaluate": frozenset({NUM_EXAMPLES, PARTITION, "loss", "accuracy"}),
 }
 _DIVERGED = " (if its training diverged, lower local-lr)"
+_MOST_VERSIONS, _VERSION_LENGTH = 64, 60
 _ABSURD = 2**31  # examples: no client holds as many, a claim of them is an attack or an accident
 
 
@@ -103,13 +104,24 @@ class Gate:
             skipped = payload.skipped if isinstance(payload, PromptPayload) else None
             return Admitted(payload.partition_id, reply.content, None, skipped, payload)
         if message_type == MODEL_MESSAGE:
-            return Rejection("an acknowledgement must be empty") if reply.content else Admitted(None, reply.content, 0)
+            return self._check_acknowledgement(reply.content)
         if message_type == BY_CLASS_MESSAGE:
             return self._check_by_class(reply.content)
         category = message_type.split(".")[0]
         if category not in _METRICS:
             return Rejection("no reply of this type is known")
         return self._check_model_reply(category, reply.content)
+
+    def _check_acknowledgement(self, content: RecordDict) -> Admitted | Rejection:
+        if not content:
+            return Admitted(None, content, 0)
+        told: Any = content.get("versions")
+        if set(content) != {"versions"} or not isinstance(told, ConfigRecord) or len(told) > _MOST_VERSIONS:
+            return Rejection("an acknowledgement must be empty, or tell versions and nothing else")
+        for text in (*told, *told.values()):
+            if not isinstance(text, str) or len(text) > _VERSION_LENGTH or not (text.isascii() and text.isprintable()):
+                return Rejection(f"names and versions must be printable ASCII of at most {_VERSION_LENGTH} characters")
+        return Admitted(None, content, 0)
 
     def _check_model_reply(self, category: str, content: RecordDict) -> Admitted | Rejection:
         expected = {"metrics": MetricRecord} | ({"arrays": ArrayRecord} if category == "train" else {})

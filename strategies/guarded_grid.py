@@ -4,7 +4,7 @@ It stands between any strategy and any grid, so third-party strategies are meter
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -22,6 +22,8 @@ from strategies.resume.state import RunState
 from strategies.streaming import Stragglers, replies_of
 
 Log = Callable[[dict[str, Any]], None]
+
+Waiting = Callable[[str, int, Sequence[str], int], None]
 
 EMPTY_ROUNDS = 3  # in a row, of a part of the clients each: no accident of one bad client any more
 
@@ -50,6 +52,8 @@ class GuardedGrid(Grid):
         Usable replies that a round needs, if as many are asked.
     prompt_timeout : float, optional
         Seconds to wait for replies to a prompt round in place of what `send_and_receive` is told.
+    waiting : callable
+        Told, with each reply, what was asked in which round, who has answered, and how many were asked.
 
     Attributes
     ----------
@@ -78,6 +82,7 @@ class GuardedGrid(Grid):
         keep_training: bool = False,
         quorum: int = 0,
         prompt_timeout: float | None = None,
+        waiting: Waiting = lambda asked, server_round, answered, of: None,
     ) -> None:
         self.inner = inner
         self.gate = gate
@@ -95,11 +100,13 @@ class GuardedGrid(Grid):
         self._shut_out: set[int] = set()
         self._pending: dict[str, Message] = {}
         self._payloads: dict[int, PromptPayload | Unchanged] = {}  # of the last prompt round, by node
+        self._versions: dict[int, dict[str, str]] = {}
         self._empty = 0
         self._state = state
         self._keep_training = keep_training
         self._quorum = quorum
         self._prompt_timeout = prompt_timeout
+        self._waiting = waiting
         self._stragglers = Stragglers()
         self._calls: Counter[str] = Counter()
         self._sizes: dict[int, int] = {}  # of replies that an earlier process got: made anew they differ in their ids
@@ -113,6 +120,11 @@ class GuardedGrid(Grid):
     def skipped(self) -> dict[str, int]:
         """Unreadable images that clients left out, by "client N", as far as they told."""
         return {f"client {partition_id}": count for partition_id, count in sorted(self._skipped.items()) if count}
+
+    @property
+    def versions(self) -> dict[str, dict[str, str]]:
+        """Versions of libraries on the nodes, by client, as far as they told."""
+        return {self._name(node): told for node, told in self._versions.items()}
 
     def set_run(self, run: Run) -> None:
         """Pass on."""
@@ -224,26 +236,29 @@ class GuardedGrid(Grid):
         kind = sent[0].metadata.message_type
         if kind == "query.prompts" and self._prompt_timeout:
             timeout = self._prompt_timeout
-        if self._state is None:
-            return sent, list(replies_of(self.inner, sent, timeout, self._stragglers))
-        call = f"{kind}-{_server_round(sent[0])}"
-        self._calls[call] += 1
-        call = f"{call}-{self._calls[call]}"
-        kept = self._state.replies(call)
+        number = _server_round(sent[0])
+        self._calls[f"{kind}-{number}"] += 1
+        call = f"{kind}-{number}-{self._calls[f'{kind}-{number}']}"
+        kept = self._state.replies(call) if self._state else {}
         asked = {message.metadata.dst_node_id: message for message in sent}
         for node in kept:
             if node not in asked and node not in self._shut_out:
                 asked[node] = Message(sent[0].content, node, kind)
-        replies = []
+        replies, names = [], list[str]()
         for node, (content, size) in kept.items():
             if node in asked:
                 replies.append(reply := Message(content, reply_to=asked[node]))
                 self._sizes[id(reply)] = size
+                names.append(self._name(node))
+        self._waiting(kind, number, names, len(asked))
         waiting = [message for message in sent if message.metadata.dst_node_id not in kept]
         for reply in replies_of(self.inner, waiting, timeout, self._stragglers):
             replies.append(reply)
-            if not reply.has_error() and (self._keep_training or not kind.startswith("train")):
-                self._state.keep(call, reply.metadata.src_node_id, reply.content, message_bytes(reply))
+            node = reply.metadata.src_node_id
+            if self._state and not reply.has_error() and (self._keep_training or not kind.startswith("train")):
+                self._state.keep(call, node, reply.content, message_bytes(reply))
+            names.append(self._name(node))
+            self._waiting(kind, number, names, len(asked))
         return list(asked.values()), replies
 
     def payload_of(self, reply: Message) -> PromptPayload | Unchanged:
@@ -301,6 +316,8 @@ class GuardedGrid(Grid):
             return self._quarantine(node, outcome.reason, server_round)
         if outcome.payload is not None:
             self._payloads[node] = outcome.payload
+        if told := outcome.content.config_records.get("versions"):
+            self._versions[node] = {name: str(version) for name, version in told.items()}
         reply.content = outcome.content
         return None if outcome.num_examples == 0 else outcome.partition_id
 

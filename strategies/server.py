@@ -7,7 +7,7 @@ from typing import Any
 
 import datasets
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
@@ -23,9 +23,10 @@ from fgl_flower.records.result import Result
 from fgl_flower.records.run_folder import CLIENT_ERRORS, RunFolder, Sample
 from fgl_flower.wire.arrays import load_arrays, to_arrays
 from fgl_flower.wire.limits import Limits
+from strategies.broadcast import broadcast
 from strategies.divergence import HOPELESS, MARGIN, diverged, sentence
 from strategies.failures import ClientErrors
-from strategies.gate import MODEL_MESSAGE, Gate
+from strategies.gate import Gate
 from strategies.guarded_grid import GuardedGrid
 from strategies.outcome import Outcome
 from strategies.resume.course import Course
@@ -114,6 +115,7 @@ class Server:
             keep_training=engine == "deployment",
             quorum=config.min_clients,
             prompt_timeout=config.prompt_timeout or None,
+            waiting=folder.waiting,
         )
         for note in self.source.notes:
             folder.warn(note)
@@ -203,7 +205,7 @@ class Server:
             final = selection.best
             self.client_accuracy, self.selected_round = selection.accuracy, selection.round
             self.validation_accuracy, self.validation_loss = validations["selected"]
-        self.broadcast(final)
+        broadcast(self.grid, final, self.config, self.folder.warn)
         return [final]
 
     def _selection(self) -> ClientSelection | None:
@@ -239,12 +241,6 @@ class Server:
             return "server-lr"
         strategy = config.wrapped if config.method == "fgl" else config.method
         return "local-lr or adaptive-lr" if strategy in {"fedadam", "fedyogi"} else "local-lr"
-
-    def broadcast(self, arrays: ArrayRecord) -> None:
-        """Hand every client the final model; they only acknowledge it."""
-        content = RecordDict({"arrays": arrays, "config": ConfigRecord({"server-round": self.config.rounds})})
-        messages = [Message(content, node, MODEL_MESSAGE) for node in self.grid.get_node_ids()]
-        self.grid.send_and_receive(messages, timeout=self.config.round_timeout)
 
     def validate(self, number: int, models: Sequence[ArrayRecord]) -> MetricRecord:
         """Measure the global model on validation (of several, the mean) and report it as the run's round `number`.
@@ -332,6 +328,8 @@ class Server:
             "quarantined": self.grid.quarantined,
             "failures": self.grid.failures,
             "resumed": self.folder.resumed,
+            "nodes": self.grid.versions,
+            "app": (self.grid.run.fab_hash or "") if self.engine == "deployment" else "",
             "skipped": {who: len(names) for who, names in self.skipped.items() if names} | self.grid.skipped,
         }
         return Result.of(config, **{**measured, "engine": self.engine, **outcome.figures})

@@ -31,9 +31,11 @@ def main(grid: Grid, context: Context) -> None:
     preflight(config, divided=engine == "ray")
     observers = observers_of(config)
     if config.resume:
-        opened = RunFolder.reopen(Path(config.resume), config, observers=observers)
+        opened = RunFolder.reopen(Path(config.resume), config, flower_run=context.run_id, observers=observers)
     else:
-        opened = RunFolder.create(config, command="flwr run", engine=engine, observers=observers)
+        opened = RunFolder.create(
+            config, command="flwr run", engine=engine, flower_run=context.run_id, observers=observers
+        )
     with opened as folder:
         serve(grid, config, folder, engine=engine)
 

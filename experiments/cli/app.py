@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from experiments.bench.app import app as bench_app
-from experiments.cli import plan, store, table
+from experiments.cli import deploy, node, plan, status, store, table
 from experiments.cli.options import SetOption, load
 from experiments.cli.terminal import (
     EXIT_FAILED,
@@ -230,7 +230,10 @@ def _write_report(paths: list[Path], target: Path) -> Path:
 app.command()(table.table)
 app.command()(plan.plan)
 app.command()(plan.preview)
+app.command()(status.status)
 app.add_typer(store.app, name="store")
+app.add_typer(deploy.app, name="deploy")
+app.add_typer(node.app, name="node")
 app.add_typer(bench_app, name="bench")
 
 

@@ -83,6 +83,8 @@ class Result(BaseModel):
     )
     resumed: int = Field(0, ge=0, description="How often the run was ended early and gone on with.")
     engine: str = Field("", description="How the clients were run: inline, ray, or deployment.")
+    nodes: dict[str, dict[str, str]] = Field({}, description="Deployment: versions on each node, by client.")
+    app: str = Field("", description="Deployment: SHA-256 of the bundle that Flower handed to the nodes.")
     git: dict[str, Any] = {}
     versions: dict[str, str] = {}
 

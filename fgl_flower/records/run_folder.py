@@ -5,6 +5,8 @@
 | `config.toml` | every key of `RunConfig`, defaults included: `fgl run RUN/config.toml` runs it again |
 | `environment.json` | interpreter, libraries, processor, git revision (`fgl_flower.records.environment`) |
 | `status.json` | `state` (running, finished, failed), the reason of a failure, the command, the process |
+| `progress.json` | how far a run is that goes on, for `fgl status` (`fgl_flower.records.progress`) |
+| `state/` | by which a run that was killed goes on (`strategies.resume.state`); gone once it has ended well |
 | `metrics.jsonl` | one event a line, as it happens (`RunFolder.log`) |
 | `partition.json` | `clients`, `classes`, `counts` (clients x classes) of private images; in deployment as told |
 | `samples.json`, `samples/*.png` | some synthetic images with their prompts, and validation images beside them |
@@ -45,6 +47,7 @@ from fgl_flower.files import keep, plain, read_json, read_json_lines, to_json, w
 from fgl_flower.records import environment, process
 from fgl_flower.records.fingerprint import data_fingerprint
 from fgl_flower.records.observer import Observer
+from fgl_flower.records.progress import Progress
 from fgl_flower.records.result import Result, partition_name
 from fgl_flower.records.samples import Sample, write_samples
 
@@ -82,6 +85,7 @@ class RunFolder:
         self._started = time.monotonic()
         self.resumed = 0
         self.muted = False
+        self._live = Progress(path / "progress.json")
 
     @classmethod
     def create(
@@ -90,6 +94,7 @@ class RunFolder:
         *,
         command: str = "",
         engine: str = "",
+        flower_run: int = 0,
         watch: Watch | None = None,
         observers: Sequence[Observer] = (),
     ) -> Self:
@@ -104,6 +109,8 @@ class RunFolder:
             The command line that made the run, for the report.
         engine : str
             How the clients are run, for who resumes the run.
+        flower_run : int
+            Flower's number of the run, by which `fgl deploy run` finds the folder.
         watch : callable, optional
             Told of the progress: ``watch(phase, done, total)``; see `progress`.
         observers : sequence of Observer
@@ -124,7 +131,13 @@ class RunFolder:
             folder.data_fingerprint = data_fingerprint(config.dataset)
             write_text(path / "config.toml", tomli_w.dumps(config.to_flat()))
             write_json(path / "environment.json", environment.describe())
-            status = {"command": command, "engine": engine, "state": "running", "data": folder.data_fingerprint}
+            status: dict[str, Any] = {
+                "command": command,
+                "engine": engine,
+                "state": "running",
+                "data": folder.data_fingerprint,
+            }
+            status |= {"flower_run": flower_run} if flower_run else {}
             write_json(path / "status.json", {**status, **process.identity()})
         except BaseException as error:
             shutil.rmtree(path, ignore_errors=True)
@@ -136,7 +149,13 @@ class RunFolder:
 
     @classmethod
     def reopen(
-        cls, path: Path, config: RunConfig, *, watch: Watch | None = None, observers: Sequence[Observer] = ()
+        cls,
+        path: Path,
+        config: RunConfig,
+        *,
+        flower_run: int = 0,
+        watch: Watch | None = None,
+        observers: Sequence[Observer] = (),
     ) -> Self:
         """Open the folder of a run that ended early, to go on with it.
 
@@ -145,7 +164,7 @@ class RunFolder:
         path : Path
         config : RunConfig
             Must be that of the folder; where files lie may differ.
-        watch, observers
+        flower_run, watch, observers
             See `create`.
 
         Raises
@@ -174,6 +193,7 @@ class RunFolder:
         (path / "traceback.txt").unlink(missing_ok=True)
         status.pop("reason", None)
         update = {"state": "running", "resumed": folder.resumed, **process.identity()}
+        update |= {"flower_run": flower_run} if flower_run else {}
         write_json(path / "status.json", {**status, **update})
         folder._notify(lambda observer: observer.begin(path, config))
         return folder
@@ -238,8 +258,13 @@ class RunFolder:
 
     def progress(self, phase: str, done: int, total: int) -> None:
         """Tell whoever watches how far a phase is: ``("synthesis", 128, 2400)``, ``("rounds", 3, 30)``."""
+        self._live.phase(phase, done, total)
         if self.watch is not None:
             self.watch(phase, done, total)
+
+    def waiting(self, asked: str, server_round: int, answered: Sequence[str], of: int) -> None:
+        """Tell in `progress.json` which clients have answered what they were asked, and how many were asked."""
+        self._live.waiting(asked, server_round, answered, of)
 
     def save_partition(self, counts: np.ndarray, classes: Sequence[str]) -> None:
         """Keep the label counts of the private split, (clients, classes) int."""

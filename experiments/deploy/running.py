@@ -1,0 +1,105 @@
+"""`fgl deploy run`: start a run on a SuperLink, wait for it, and say how it ended, which `flwr run` does not."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from experiments.deploy.app import stage
+from fgl_flower.config import RunConfig
+from fgl_flower.errors import RunError
+from fgl_flower.files import read_json
+
+Watch = Callable[[str, int, int], None]
+
+_POLL = 2.0  # seconds
+_GRACE = 60.0  # seconds for a run folder to be finished once Flower says that the run is
+
+
+def start(config: RunConfig, server: Path, connection: str) -> int:
+    """Start a run and return Flower's number of it.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Its `runs-dir` must be absolute: the server's working folder is the SuperLink's.
+    server : Path
+        The server's folder, as `fgl deploy init` made it.
+    connection : str
+        Name of the SuperLink in its flwr/config.toml; empty: the default.
+    """
+    with tempfile.TemporaryDirectory(prefix="fgl-app-") as place:
+        app = Path(place, "app")
+        app.mkdir()
+        stage(app)
+        keys = Path(place, "run.toml")
+        keys.write_text(tomli_w.dumps(config.to_flat()), encoding="utf-8")
+        told = _flwr(
+            server, "run", str(app), *([connection] if connection else []), "-c", str(keys), "--format", "json"
+        )
+    answer = _json(told)
+    if not answer.get("success") or "run-id" not in answer:
+        raise RunError(f"flwr did not start the run: {answer.get('error-message') or told.strip()[-300:]}")
+    return int(answer["run-id"])
+
+
+def wait(run_id: int, server: Path, connection: str, folder: Callable[[], Path | None], watch: Watch) -> str:
+    """Wait until Flower says that a run has ended, tell `watch` of its progress, and return its status."""
+    last: tuple[str, int, int] | None = None
+    while True:
+        if (path := folder()) is not None:
+            seen = read_json(path / "progress.json", {})
+            now = (seen.get("phase", ""), seen.get("done", 0), seen.get("total", 0))
+            if seen and now != last:
+                watch(*now)
+                last = now
+        status = status_of(run_id, server, connection)
+        if status.startswith("finished"):
+            return status
+        time.sleep(_POLL)
+
+
+def status_of(run_id: int, server: Path, connection: str) -> str:
+    """Return what Flower says of a run, for instance finished:completed; "" if it does not answer."""
+    try:
+        where = [connection] if connection else []
+        told = _flwr(server, "list", *where, "--run-id", str(run_id), "--format", "json")
+    except RunError:
+        return ""  # the SuperLink is being restarted
+    runs = _json(told).get("runs", [])
+    return str(runs[0]["status"]) if runs else ""
+
+
+def _flwr(server: Path, *arguments: str) -> str:
+    flwr = Path(sys.executable).parent / "flwr"
+    environment = {
+        **os.environ,
+        "FLWR_HOME": str(server.resolve() / "flwr"),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "PATH": f"{flwr.parent}{os.pathsep}{os.environ.get('PATH', '')}",
+    }
+    try:
+        done = subprocess.run(
+            [str(flwr), *arguments], env=environment, cwd=server, capture_output=True, text=True, timeout=120
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RunError(f"flwr {arguments[0]} does not answer: {error}") from None
+    if not done.stdout.strip():
+        raise RunError(f"flwr {arguments[0]} failed: {done.stderr.strip()[-300:]}")
+    return done.stdout
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text[text.index("{") : text.rindex("}") + 1])
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

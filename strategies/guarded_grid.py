@@ -3,6 +3,7 @@
 It stands between any strategy and any grid, so third-party strategies are metered and protected without knowing it.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -192,8 +193,13 @@ class GuardedGrid(Grid):
             why = "not asked, it has yet to answer earlier" if node in self._stragglers else "not connected"
             self._fail(node, why, _server_round(sent[0]))
         everyone = len(sent) == len(there)
+        began = time.monotonic()
         with self.ledger.phase("clients"):
             sent, replies = self._collect(sent, timeout)
+        if self._keep_training:  # in a simulation it says nothing of how long clients take
+            kind, number, seconds = sent[0].metadata.message_type, _server_round(sent[0]), time.monotonic() - began
+            event = {"event": "answers", "asked": kind, "round": number, "of": len(sent), "came": len(replies)}
+            self.log({**event, "seconds": round(seconds, 3)})
         answered = {reply.metadata.src_node_id for reply in replies}
         for message in sent:
             if (node := message.metadata.dst_node_id) not in answered:

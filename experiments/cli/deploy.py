@@ -12,6 +12,7 @@ from experiments.cli.terminal import (
     errors,
     errors_as_sentences,
     progress_bars,
+    quiet,
     show_runs,
 )
 from fgl_flower.errors import ConfigError
@@ -88,6 +89,7 @@ def check(
       fgl deploy check nodes/berlin --run run.toml
     """
     with errors_as_sentences(verbose=False):
+        quiet(verbose=False)
         from experiments.deploy.check import check as look
 
         found = look(folder, load(run) if run else None)

@@ -1,5 +1,6 @@
 """`fgl deploy check`: what is wrong with a node, or with the server, before a run finds out."""
 
+import os
 import shlex
 import shutil
 import socket
@@ -49,7 +50,8 @@ def check(folder: Path, config: RunConfig | None = None) -> list[Finding]:
 
 def _programs(folder: Path, told: str, config: RunConfig | None) -> Iterator[Finding]:
     program = "flower-supernode" if "flower-supernode" in told else "flower-superlink"
-    found = shutil.which(program)
+    places = [os.path.join(os.environ["FGL_VENV"], "bin")] if "FGL_VENV" in os.environ else []
+    found = shutil.which(program, path=os.pathsep.join([*places, os.environ.get("PATH", "")]))
     advice = "not on the path: activate the environment, or set FGL_VENV"
     yield Finding("program", bool(found), f"{program} {'found' if found else advice}")
     here = versions()

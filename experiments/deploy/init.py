@@ -46,7 +46,7 @@ def _init(hosts: Hosts, out: Path) -> list[str]:
     certificate = tls.server_certificate(server_key, addresses, hosts.days, ca, ca_key)
     _write(server / "server.pem", tls.certificate_pem(certificate))
     _write(server / "ca.crt", ca_file.read_bytes())
-    _write(server / "flwr" / "config.toml", scripts.flwr_config(hosts).encode())
+    _write(server / "connection.toml", scripts.connection(hosts).encode())
     _script(server / "start.sh", scripts.server_start(hosts))
     _script(server / "register.sh", scripts.server_register(hosts))
     _write(server / "fgl-superlink.service", scripts.unit("SuperLink", hosts.name, "fgl-superlink").encode())

@@ -13,14 +13,14 @@ from typing import Any
 import tomli_w
 
 from experiments.deploy.app import stage
+from experiments.deploy.scripts import HERE
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import RunError
-from fgl_flower.files import read_json
+from fgl_flower.files import read_json, write_text
 
 Watch = Callable[[str, int, int], None]
 
-_POLL = 2.0  # seconds
-_GRACE = 60.0  # seconds for a run folder to be finished once Flower says that the run is
+_POLL, _ASK = 1.0, 15.0  # seconds between two looks at the run folder, and between two questions to Flower
 
 
 def start(config: RunConfig, server: Path, connection: str) -> int:
@@ -53,16 +53,21 @@ def start(config: RunConfig, server: Path, connection: str) -> int:
 def wait(run_id: int, server: Path, connection: str, folder: Callable[[], Path | None], watch: Watch) -> str:
     """Wait until Flower says that a run has ended, tell `watch` of its progress, and return its status."""
     last: tuple[str, int, int] | None = None
+    ask_at = 0.0
     while True:
-        if (path := folder()) is not None:
+        path, state = folder(), "unknown"
+        if path is not None:
+            state = read_json(path / "status.json", {}).get("state", "unknown")
             seen = read_json(path / "progress.json", {})
             now = (seen.get("phase", ""), seen.get("done", 0), seen.get("total", 0))
-            if seen and now != last:
+            if now[2] and now != last:
                 watch(*now)
                 last = now
-        status = status_of(run_id, server, connection)
-        if status.startswith("finished"):
-            return status
+        if state != "running" or time.monotonic() >= ask_at:  # asking costs a process of Flower's each time
+            status = status_of(run_id, server, connection)
+            if status.startswith("finished"):
+                return status
+            ask_at = time.monotonic() + _ASK
         time.sleep(_POLL)
 
 
@@ -78,10 +83,13 @@ def status_of(run_id: int, server: Path, connection: str) -> str:
 
 
 def _flwr(server: Path, *arguments: str) -> str:
-    flwr = Path(sys.executable).parent / "flwr"
+    flwr, home = Path(sys.executable).parent / "flwr", server.resolve() / "flwr"
+    home.mkdir(exist_ok=True)
+    told = (server / "connection.toml").read_text(encoding="utf-8")
+    write_text(home / "config.toml", told.replace(HERE, str(server.resolve())))
     environment = {
         **os.environ,
-        "FLWR_HOME": str(server.resolve() / "flwr"),
+        "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "PATH": f"{flwr.parent}{os.pathsep}{os.environ.get('PATH', '')}",

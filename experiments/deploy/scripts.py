@@ -10,6 +10,10 @@ export FLWR_HOME="$PWD/flwr" FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION=1 RAY_USAGE_STATS_ENABLED=0
 """
 
+HERE = "@HERE@"  # in connection.toml: the folder that it lies in
+_CONNECTION = f"""mkdir -p "$FLWR_HOME" && sed "s|{HERE}|$PWD|" connection.toml > "$FLWR_HOME/config.toml"
+"""
+
 _POLICY = """# What may leave this node, whatever the server asks for; docs/nodes.md explains each key.
 # A key left out forbids nothing.
 
@@ -66,16 +70,16 @@ def server_start(hosts: Hosts) -> str:
 
 def server_register(hosts: Hosts) -> str:
     """Return the script that lets the nodes in; run it once the SuperLink is up, and again after adding one."""
-    head = f"#!/bin/sh\n# Register the nodes of {hosts.name} at its SuperLink.\n{_ENVIRONMENT}"
+    head = f"#!/bin/sh\n# Register the nodes of {hosts.name} at its SuperLink.\n{_ENVIRONMENT}{_CONNECTION}"
     lines = [f"flwr supernode register nodes/{name}.pub {hosts.name} --name {name}\n" for name in hosts.nodes]
     return head + "".join(lines)
 
 
-def flwr_config(hosts: Hosts) -> str:
-    """Return FLWR_HOME/config.toml of the server."""
+def connection(hosts: Hosts) -> str:
+    """Return FLWR_HOME/config.toml of the server, but for the absolute path of its folder, which Flower asks for."""
     return (
         f'[superlink]\ndefault = "{hosts.name}"\n\n[superlink.{hosts.name}]\n'
-        f'address = "{hosts.server.address}:{hosts.server.port}"\nroot-certificates = "../ca.crt"\n'
+        f'address = "{hosts.server.address}:{hosts.server.port}"\nroot-certificates = "{HERE}/ca.crt"\n'
     )
 
 

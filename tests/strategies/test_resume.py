@@ -76,7 +76,7 @@ def outcome(path: Path) -> dict[str, Any]:
     events = [
         {k: v for k, v in e.items() if k not in {"time", "reused", "drawn", "images_per_second"}}
         for e in read_json_lines(path / "metrics.jsonl")
-        if e["event"] not in {"resumed", "one-shot-model", "epoch"}
+        if e["event"] not in {"resumed", "one-shot-model", "epoch", "answers"}
     ]
     return {**result, "events": events}
 

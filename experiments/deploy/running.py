@@ -41,10 +41,8 @@ def start(config: RunConfig, server: Path, connection: str) -> int:
         stage(app)
         keys = Path(place, "run.toml")
         keys.write_text(tomli_w.dumps(config.to_flat()), encoding="utf-8")
-        told = _flwr(
-            server, "run", str(app), *([connection] if connection else []), "-c", str(keys), "--format", "json"
-        )
-    answer = _json(told)
+        told = flwr(server, "run", str(app), *([connection] if connection else []), "-c", str(keys), "--format", "json")
+    answer = json_of(told)
     if not answer.get("success") or "run-id" not in answer:
         raise RunError(f"flwr did not start the run: {answer.get('error-message') or told.strip()[-300:]}")
     return int(answer["run-id"])
@@ -75,15 +73,16 @@ def status_of(run_id: int, server: Path, connection: str) -> str:
     """Return what Flower says of a run, for instance finished:completed; "" if it does not answer."""
     try:
         where = [connection] if connection else []
-        told = _flwr(server, "list", *where, "--run-id", str(run_id), "--format", "json")
+        told = flwr(server, "list", *where, "--run-id", str(run_id), "--format", "json")
     except RunError:
         return ""  # the SuperLink is being restarted
-    runs = _json(told).get("runs", [])
+    runs = json_of(told).get("runs", [])
     return str(runs[0]["status"]) if runs else ""
 
 
-def _flwr(server: Path, *arguments: str) -> str:
-    flwr, home = Path(sys.executable).parent / "flwr", server.resolve() / "flwr"
+def flwr(server: Path, *arguments: str) -> str:
+    """Return what `flwr` prints, called with the server's connection and keys."""
+    program, home = Path(sys.executable).parent / "flwr", server.resolve() / "flwr"
     home.mkdir(exist_ok=True)
     told = (server / "connection.toml").read_text(encoding="utf-8")
     write_text(home / "config.toml", told.replace(HERE, str(server.resolve())))
@@ -92,11 +91,11 @@ def _flwr(server: Path, *arguments: str) -> str:
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "PATH": f"{flwr.parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PATH": f"{program.parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }
     try:
         done = subprocess.run(
-            [str(flwr), *arguments], env=environment, cwd=server, capture_output=True, text=True, timeout=120
+            [str(program), *arguments], env=environment, cwd=server, capture_output=True, text=True, timeout=120
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RunError(f"flwr {arguments[0]} does not answer: {error}") from None
@@ -105,7 +104,8 @@ def _flwr(server: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def _json(text: str) -> dict[str, Any]:
+def json_of(text: str) -> dict[str, Any]:
+    """Return the JSON object in what `flwr` has printed; empty if there is none."""
     try:
         found = json.loads(text[text.index("{") : text.rindex("}") + 1])
     except ValueError:

@@ -2,11 +2,21 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 
 from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fgl_flower.simulation import InlineGrid
+
+_OBJECTS = 60.0  # seconds for the parts of a reply that is announced
+with suppress(ImportError, AttributeError):
+    # A node whose upload broke off has announced a reply that never comes whole. Flower 1.41 waits two hours for it,
+    # and for all other replies behind it; with this the reply becomes an error.
+    from flwr.superlink.grid import http_grid
+
+    http_grid.pull_objects = partial(http_grid.pull_objects, max_time=_OBJECTS)
 
 _FIRST, _LONGEST = 0.1, 1.0  # seconds between two looks: Flower's own 3 s would be most of a short round
 

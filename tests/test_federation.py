@@ -35,13 +35,16 @@ def test_three_nodes_of_their_own_through_a_crash_of_the_server_and_the_loss_of_
     tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
     shares = write_shares(RunConfig(private_images=60, clients=3, partition="iid"), tmp_path / "data")
-    nodes = {name: {"data": f"folder:{share}", "domain": "photo"} for name, share in zip(NODES, shares, strict=True)}
+    for split in ("validation", "test"):
+        shutil.copytree(shares[0], tmp_path / "server-data" / split)
+    nodes = {name: {"data": f"folder:{share}"} for name, share in zip(NODES, shares, strict=True)}
     federation = Federation(tmp_path / "out", nodes, namespaces=can_lay_cables())
     folder = tmp_path / "runs" / "trial"
     (tmp_path / "run.toml").write_text(
-        f'name = "trial"\ndataset = "nodes"\nclasses-from = "{shares[0]}"\ndomains = ["photo", "sketch"]\n'
+        f'name = "trial"\ndataset = "folder:{tmp_path / "server-data"}"\nclasses-from = "{shares[0]}"\n'
         f'clients = 3\nrounds = 1\nlocal-epochs = 1\nimages-per-class = 3\nserver-epochs = 1\ndevice = "cpu"\n'
-        f'generator = "{tiny_checkpoint}"\nruns-dir = "{tmp_path / "runs"}"\nround-timeout = 45.0\nmin-clients = 2\n'
+        f'generator = "{tiny_checkpoint}"\nruns-dir = "{tmp_path / "runs"}"\nround-timeout = 30.0\nmin-clients = 2\n'
+        "client-evaluation = false\n"
         'model = "experiments.examples.own_classifier:plain_network"\n'
     )
 
@@ -84,13 +87,13 @@ def test_three_nodes_of_their_own_through_a_crash_of_the_server_and_the_loss_of_
     assert result is not None
     assert result.resumed == 1
     assert result.engine == "deployment"
-    assert result.accuracy is None
-    assert result.client_accuracy is not None
+    assert result.accuracy is not None
     assert result.synthetic_images == 30
     assert len(result.app) == 64
     assert set(result.nodes) == {"0", "1"}
     assert result.nodes["0"] == result.versions
-    assert [(one.client, one.rounds) for one in result.failures if 1 in one.rounds] == [("2", [1])]
+    assert {one.client for one in result.failures} == {"2"}
+    assert all(one.rounds == [1] for one in result.failures)
     assert not result.quarantined
     assert any("client 1: by its owner's rules it answered at the level 'class'" in one for one in result.warnings)
     for number, name in enumerate(NODES):
@@ -99,10 +102,8 @@ def test_three_nodes_of_their_own_through_a_crash_of_the_server_and_the_loss_of_
         assert len(asked) == len(set(asked))
         assert sum(kind == "query.prompts" for kind, *_ in asked) == 1, "prompts are not asked for twice"
         if name == "paris":
-            payload = sent[0]["payload"]
-            assert {text for text, *_ in payload["prompts"]} <= {f"{c}, photo" for c in ()} or payload[
-                "level"
-            ] == "class"
+            assert "class" in str(sent[0]["payload"])
+            assert "photo" not in str(sent[0]["payload"])
         if name != "oslo":  # its last reply may have left when it was killed
             up = found.ledger["bytes_by_client"][str(number)]["up"]
             logged = sum(line["bytes"] for line in sent)

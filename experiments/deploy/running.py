@@ -17,6 +17,7 @@ from experiments.deploy.scripts import HERE
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import RunError
 from fgl_flower.files import read_json, write_text
+from fgl_flower.records.process import GONE, why_gone
 
 Watch = Callable[[str, int, int], None]
 
@@ -55,7 +56,10 @@ def wait(run_id: int, server: Path, connection: str, folder: Callable[[], Path |
     while True:
         path, state = folder(), "unknown"
         if path is not None:
-            state = read_json(path / "status.json", {}).get("state", "unknown")
+            told = read_json(path / "status.json", {})
+            state = told.get("state", "unknown")
+            if state == "running" and why_gone(told) == GONE:  # Flower itself takes a minute to notice
+                return "the ServerApp was killed"
             seen = read_json(path / "progress.json", {})
             now = (seen.get("phase", ""), seen.get("done", 0), seen.get("total", 0))
             if now[2] and now != last:

@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 
+GONE = "its process ended without a word (killed, or out of memory)"
 _SAME_START = 2.0  # seconds: the clock of a machine is set now and then
 
 
@@ -33,7 +34,7 @@ def why_gone(status: Mapping[str, Any]) -> str:
             return ""
     except psutil.NoSuchProcess:
         pass
-    return "its process ended without a word (killed, or out of memory)"
+    return GONE
 
 
 @cache

@@ -18,7 +18,7 @@ with suppress(ImportError, AttributeError):
 
     http_grid.pull_objects = partial(http_grid.pull_objects, max_time=_OBJECTS)
 
-_FIRST, _LONGEST = 0.1, 1.0  # seconds between two looks: Flower's own 3 s would be most of a short round
+_FIRST, _LONGEST = 0.3, 2.0  # seconds between two looks: Flower's own 3 s are much of a short round
 
 
 class Stragglers:

@@ -164,7 +164,8 @@ def can_lay_cables() -> bool:
     cable = (
         made
         and not subprocess.run(
-            ["ip", "-n", "fgl-probe", "link", "add", "a", "type", "veth", "peer", "name", "b"], capture_output=True
+            ["ip", "-n", "fgl-probe", "link", "add", "probe0", "type", "veth", "peer", "name", "probe1"],
+            capture_output=True,
         ).returncode
     )
     subprocess.run(["ip", "netns", "del", "fgl-probe"], capture_output=True)

@@ -45,7 +45,9 @@ def start(config: RunConfig, server: Path, connection: str) -> int:
         told = flwr(server, "run", str(app), *([connection] if connection else []), "-c", str(keys), "--format", "json")
     answer = json_of(told)
     if not answer.get("success") or "run-id" not in answer:
-        raise RunError(f"flwr did not start the run: {answer.get('error-message') or told.strip()[-300:]}")
+        raise RunError(
+            f"flwr did not start the run: {' '.join(str(answer.get('error-message') or told).split())[-400:]}"
+        )
     return int(answer["run-id"])
 
 

@@ -161,13 +161,8 @@ def can_lay_cables() -> bool:
     if os.geteuid() or shutil.which("ip") is None:
         return False
     made = subprocess.run(["ip", "netns", "add", "fgl-probe"], capture_output=True).returncode == 0
-    cable = (
-        made
-        and not subprocess.run(
-            ["ip", "-n", "fgl-probe", "link", "add", "probe0", "type", "veth", "peer", "name", "probe1"],
-            capture_output=True,
-        ).returncode
-    )
+    words = ["ip", "-n", "fgl-probe", "link", "add", "probe0", "type", "veth", "peer", "name", "probe1"]
+    cable = made and subprocess.run(words, capture_output=True).returncode == 0
     subprocess.run(["ip", "netns", "del", "fgl-probe"], capture_output=True)
     return bool(cable)
 

@@ -41,13 +41,14 @@ import numpy as np
 import tomli_w
 
 from fgl_flower import interrupts
-from fgl_flower.config import PlacesConfig, RunConfig
+from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError, RunError, reason
 from fgl_flower.files import keep, plain, read_json, read_json_lines, to_json, write_json, write_text
 from fgl_flower.records import environment, process
 from fgl_flower.records.fingerprint import data_fingerprint
 from fgl_flower.records.observer import Observer
 from fgl_flower.records.progress import Progress
+from fgl_flower.records.reopening import unfinished_status
 from fgl_flower.records.result import Result, partition_name
 from fgl_flower.records.samples import Sample, write_samples
 
@@ -173,20 +174,9 @@ class RunFolder:
             If it is no run folder, the run is finished or still going on, or its keys or data are others.
         """
         path = path.expanduser().resolve()
-        status = read_json(path / "status.json", {})
-        if not status or not (path / "config.toml").exists():
-            raise ConfigError(f"{path} is no run folder: there is nothing to resume")
-        if (path / "result.json").exists():
-            raise ConfigError(f"{path} is finished: there is nothing to resume")
-        if status["state"] == "running" and not process.why_gone(status):
-            raise ConfigError(f"{path} is still running, as process {status['process']}: it cannot be resumed")
-        then, now = RunConfig.load(path / "config.toml", stored=True).to_flat(), config.to_flat()
-        if other := sorted(key for key in set(now) - PlacesConfig.spelled() if then[key] != now[key]):
-            raise ConfigError(f"{path} was begun with another {', '.join(other)}: resume it with the same keys")
+        status = unfinished_status(path, config)
         folder = cls(path, watch=watch, observers=observers)
         folder.data_fingerprint = data_fingerprint(config.dataset)
-        if status.get("data", folder.data_fingerprint) != folder.data_fingerprint:
-            raise ConfigError(f"{path}: its data have changed since it was begun, it cannot be resumed")
         folder.resumed = status.get("resumed", 0) + 1
         times = [event.get("time", 0.0) for event in read_json_lines(path / "metrics.jsonl")]
         folder._started -= max(times, default=0.0)

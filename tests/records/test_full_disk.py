@@ -70,11 +70,11 @@ def break_writes(monkeypatch: pytest.MonkeyPatch) -> Break:
     write, left = files.write_bytes, [0]
     monkeypatch.setattr(files, "PAUSE", 0.0)
 
-    def write_bytes(path: Path, data: bytes) -> None:
+    def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
         if left[0]:
             left[0] -= 1
             raise OSError(28, "No space left on device")
-        write(path, data)
+        write(path, data, durable=durable)
 
     monkeypatch.setattr(files, "write_bytes", write_bytes)
     return lambda times: left.__setitem__(0, times)

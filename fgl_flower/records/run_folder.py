@@ -138,8 +138,8 @@ class RunFolder:
                 "state": "running",
                 "data": folder.data_fingerprint,
             }
-            status |= {"flower_run": flower_run} if flower_run else {}
-            write_json(path / "status.json", {**status, **process.identity()})
+            status |= process.identity() | ({"flower_run": flower_run} if flower_run else {})
+            write_json(path / "status.json", status)
         except BaseException as error:
             shutil.rmtree(path, ignore_errors=True)
             if isinstance(error, OSError):
@@ -182,9 +182,8 @@ class RunFolder:
         folder._started -= max(times, default=0.0)
         (path / "traceback.txt").unlink(missing_ok=True)
         status.pop("reason", None)
-        update = {"state": "running", "resumed": folder.resumed, **process.identity()}
-        update |= {"flower_run": flower_run} if flower_run else {}
-        write_json(path / "status.json", {**status, **update})
+        status |= process.identity() | ({"flower_run": flower_run} if flower_run else {})
+        write_json(path / "status.json", {**status, "state": "running", "resumed": folder.resumed})
         folder._notify(lambda observer: observer.begin(path, config))
         return folder
 

@@ -4,7 +4,6 @@ It stands between any strategy and any grid, so third-party strategies are meter
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,14 +16,16 @@ from fgl_flower.records.ledger import Direction, Ledger
 from fgl_flower.records.result import Failure
 from fgl_flower.wire.payload import PromptPayload, Rejection, Unchanged
 from fgl_flower.wire.sizes import message_bytes
+from strategies.collecting import Collector, Reply
 from strategies.failures import ClientErrors, Failures
 from strategies.gate import Gate
 from strategies.resume.state import RunState
-from strategies.streaming import Stragglers, replies_of
+from strategies.streaming import Stragglers
 
 Log = Callable[[dict[str, Any]], None]
 
-Waiting = Callable[[str, int, Sequence[str], int], None]
+Waiting = Callable[[str, int, int, int, Sequence[str]], None]
+_SHOWN = 20  # names of those who have answered
 
 EMPTY_ROUNDS = 3  # in a row, of a part of the clients each: no accident of one bad client any more
 
@@ -47,14 +48,15 @@ class GuardedGrid(Grid):
         Receives the whole texts of error replies; in a simulation only, where clients are trusted.
     state : RunState, optional
         Keeps replies as they come, and has those that came to an earlier process of the run: nobody is asked for them.
-    keep_training : bool
-        Whether replies to training are kept, too; in a simulation asking again costs as much as reading them.
+    deployed : bool
+        Whether clients are machines of their own: replies to training are kept, too, and how long each call took is
+        logged. In a simulation asking again costs as much as reading, and the time says nothing of clients.
     quorum : int
         Usable replies that a round needs, if as many are asked.
     prompt_timeout : float, optional
         Seconds to wait for replies to a prompt round in place of what `send_and_receive` is told.
     waiting : callable
-        Told, with each reply, what was asked in which round, who has answered, and how many were asked.
+        Told, with each reply, what was asked in which round, how many have answered, of how many, and the first names.
 
     Attributes
     ----------
@@ -80,10 +82,10 @@ class GuardedGrid(Grid):
         *,
         errors: ClientErrors | None = None,
         state: RunState | None = None,
-        keep_training: bool = False,
+        deployed: bool = False,
         quorum: int = 0,
         prompt_timeout: float | None = None,
-        waiting: Waiting = lambda asked, server_round, answered, of: None,
+        waiting: Waiting = lambda asked, server_round, answered, of, names: None,
     ) -> None:
         self.inner = inner
         self.gate = gate
@@ -103,14 +105,12 @@ class GuardedGrid(Grid):
         self._payloads: dict[int, PromptPayload | Unchanged] = {}  # of the last prompt round, by node
         self._versions: dict[int, dict[str, str]] = {}
         self._empty = 0
-        self._state = state
-        self._keep_training = keep_training
+        self._deployed = deployed
         self._quorum = quorum
         self._prompt_timeout = prompt_timeout
         self._waiting = waiting
         self._stragglers = Stragglers()
-        self._calls: Counter[str] = Counter()
-        self._sizes: dict[int, int] = {}  # of replies that an earlier process got: made anew they differ in their ids
+        self._collector = Collector(inner, self._stragglers, state, keep_training=deployed)
 
     @property
     def failures(self) -> list[Failure]:
@@ -150,7 +150,10 @@ class GuardedGrid(Grid):
         RunError
             If all are quarantined or late: strategies would wait for ever.
         """
-        self._stragglers.release(self.inner)
+        for late in self._stragglers.release(self.inner):
+            node = late.metadata.src_node_id
+            self._count("up", node, message_bytes(late), 0)
+            self.log({"event": "late", "client": self._name(node), "bytes": message_bytes(late)})
         nodes = list(self.inner.get_node_ids())
         self._came.update(nodes)
         open_nodes = [node for node in nodes if node not in self._shut_out]
@@ -173,7 +176,8 @@ class GuardedGrid(Grid):
         """Return the sound replies among those that have arrived."""
         replies = list(self.inner.pull_messages(message_ids))
         sent = [self._pending.pop(reply.metadata.reply_to_message_id, None) for reply in replies]
-        return self._admit([message for message in sent if message], replies)[0]
+        received = [Reply(reply, message_bytes(reply)) for reply in replies]
+        return self._admit([message for message in sent if message], received)[0]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Send messages to open nodes and return the sound replies; `timeout` in seconds.
@@ -193,20 +197,24 @@ class GuardedGrid(Grid):
             why = "not asked, it has yet to answer earlier" if node in self._stragglers else "not connected"
             self._fail(node, why, _server_round(sent[0]))
         everyone = len(sent) == len(there)
-        began = time.monotonic()
+        kind, number, began = sent[0].metadata.message_type, _server_round(sent[0]), time.monotonic()
+        if kind == "query.prompts" and self._prompt_timeout:
+            timeout = self._prompt_timeout
+
+        def told(nodes: Sequence[int], of: int) -> None:
+            self._waiting(kind, number, len(nodes), of, [self._name(node) for node in nodes[:_SHOWN]])
+
         with self.ledger.phase("clients"):
-            sent, replies = self._collect(sent, timeout)
-        if self._keep_training:  # in a simulation it says nothing of how long clients take
-            kind, number, seconds = sent[0].metadata.message_type, _server_round(sent[0]), time.monotonic() - began
-            event = {"event": "answers", "asked": kind, "round": number, "of": len(sent), "came": len(replies)}
-            self.log({**event, "seconds": round(seconds, 3)})
-        answered = {reply.metadata.src_node_id for reply in replies}
+            sent, replies = self._collector.collect(sent, number, timeout, self._shut_out, told)
+        answered = {reply.node for reply in replies}
+        if self._deployed:
+            event = {"event": "answers", "asked": kind, "round": number, "of": len(sent), "came": len(answered)}
+            self.log({**event, "seconds": round(time.monotonic() - began, 3)})
         for message in sent:
             if (node := message.metadata.dst_node_id) not in answered:
-                self._fail(node, "no reply in time", _server_round(message))
+                self._fail(node, "no reply in time", number)
         admitted, reason = self._admit(sent, replies)
         self._count_down(sent)  # after the replies, by which a node's partition id, its name in the ledger, is known
-        kind, number = sent[0].metadata.message_type, _server_round(sent[0])
         if kind.startswith("train") or (kind == "query.prompts" and number == 0):
             self._empty = self._empty + 1 if reason else 0
             if reason and (everyone or self._empty >= EMPTY_ROUNDS):
@@ -237,36 +245,6 @@ class GuardedGrid(Grid):
         self._failures = Failures.of(known["failures"])
         self._empty = known["empty"]
 
-    def _collect(self, sent: list[Message], timeout: float | None) -> tuple[list[Message], list[Message]]:
-        """Return the messages and the replies to them: those of an earlier process first, of nodes gone since, too."""
-        kind = sent[0].metadata.message_type
-        if kind == "query.prompts" and self._prompt_timeout:
-            timeout = self._prompt_timeout
-        number = _server_round(sent[0])
-        self._calls[f"{kind}-{number}"] += 1
-        call = f"{kind}-{number}-{self._calls[f'{kind}-{number}']}"
-        kept = self._state.replies(call) if self._state else {}
-        asked = {message.metadata.dst_node_id: message for message in sent}
-        for node in kept:
-            if node not in asked and node not in self._shut_out:
-                asked[node] = Message(sent[0].content, node, kind)
-        replies, names = [], list[str]()
-        for node, (content, size) in kept.items():
-            if node in asked:
-                replies.append(reply := Message(content, reply_to=asked[node]))
-                self._sizes[id(reply)] = size
-                names.append(self._name(node))
-        self._waiting(kind, number, names, len(asked))
-        waiting = [message for message in sent if message.metadata.dst_node_id not in kept]
-        for reply in replies_of(self.inner, waiting, timeout, self._stragglers):
-            replies.append(reply)
-            node = reply.metadata.src_node_id
-            if self._state and not reply.has_error() and (self._keep_training or not kind.startswith("train")):
-                self._state.keep(call, node, reply.content, message_bytes(reply))
-            names.append(self._name(node))
-            self._waiting(kind, number, names, len(asked))
-        return list(asked.values()), replies
-
     def payload_of(self, reply: Message) -> PromptPayload | Unchanged:
         """Return what an admitted reply to a prompt round holds, as the gate has decoded it; once."""
         return self._payloads.pop(reply.metadata.src_node_id)
@@ -276,29 +254,28 @@ class GuardedGrid(Grid):
         addressed = [(message.metadata.dst_node_id, message) for message in messages]
         return [message for node, message in addressed if node not in closed and node not in self._stragglers]
 
-    def _admit(self, sent: list[Message], replies: list[Message]) -> tuple[list[Message], str]:
+    def _admit(self, sent: list[Message], replies: list[Reply]) -> tuple[list[Message], str]:
         """Return the sound replies that carry weight and, if there are none of any weight, the last reason why."""
         requests = {message.metadata.dst_node_id: message for message in sent}
         sound: list[tuple[int, Message]] = []
         weightless, reason = 0, "gave no reply in time"
         for reply in replies:
-            message = requests.pop(reply.metadata.src_node_id, None)
+            message = requests.pop(reply.node, None)
             if message is None:
                 continue  # nobody asked, or a second answer
-            outcome = self._judge(message, reply)
+            outcome = self._judge(message, reply.message, reply.size)
             if isinstance(outcome, str):
                 reason = outcome
             elif outcome is None:
                 weightless += 1
             else:
-                sound.append((outcome, reply))
+                sound.append((outcome, reply.message))
         admitted = [reply for _, reply in sorted(sound, key=lambda pair: pair[0])]
         return admitted, "" if sound or weightless else reason
 
-    def _judge(self, message: Message, reply: Message) -> int | str | None:
+    def _judge(self, message: Message, reply: Message, size: int) -> int | str | None:
         """Return the partition of a sound reply, the reason why it is none, or None if it carries no weight."""
         node, server_round = reply.metadata.src_node_id, _server_round(message)
-        size = self._sizes.pop(id(reply), None) or message_bytes(reply)
         if reply.has_error():
             self._count("up", node, size, server_round)
             text = reply.error.reason or f"error {reply.error.code}"
@@ -311,9 +288,10 @@ class GuardedGrid(Grid):
         if not isinstance(outcome, Rejection) and (partition_id := outcome.partition_id) is not None:
             if self.partition_ids.get(node, partition_id) != partition_id:
                 outcome = Rejection(f"it held partition {self.partition_ids[node]}, now it claims {partition_id}")
-            elif self._holders.setdefault(partition_id, node) != node:
+            elif (holder := self._holders.setdefault(partition_id, node)) != node and not self._left(holder):
                 outcome = Rejection(f"it claims partition {partition_id}, which another client holds")
             else:
+                self._holders[partition_id] = node
                 self.partition_ids[node] = partition_id
                 if outcome.skipped is not None:
                     self._skipped[partition_id] = outcome.skipped
@@ -326,6 +304,10 @@ class GuardedGrid(Grid):
             self._versions[node] = {name: str(version) for name, version in told.items()}
         reply.content = outcome.content
         return None if outcome.num_examples == 0 else outcome.partition_id
+
+    def _left(self, node: int) -> bool:
+        """Return whether a sound client is gone: without registered keys it comes back under another number."""
+        return node not in self._shut_out and node not in set(self.inner.get_node_ids())
 
     def _count_down(self, sent: list[Message]) -> None:
         sizes: dict[int, int] = {}  # of contents: most messages of a round share one

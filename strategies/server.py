@@ -112,7 +112,7 @@ class Server:
             folder.log,
             errors=errors,
             state=state,
-            keep_training=engine == "deployment",
+            deployed=engine == "deployment",
             quorum=config.min_clients,
             prompt_timeout=config.prompt_timeout or None,
             waiting=folder.waiting,

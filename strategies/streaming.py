@@ -34,12 +34,15 @@ class Stragglers:
         """Note that a node has not answered in time."""
         self._owed[node] = message_id
 
-    def release(self, grid: Grid) -> None:
-        """Forget the nodes whose late answers have come, and these answers: such a node may be asked again."""
-        if self._owed:
-            nodes = {message_id: node for node, message_id in self._owed.items()}
-            for reply in grid.pull_messages(list(nodes)):
-                del self._owed[nodes[reply.metadata.reply_to_message_id]]
+    def release(self, grid: Grid) -> list[Message]:
+        """Return the late answers that have come; who sent one is no straggler any more and may be asked again."""
+        if not self._owed:
+            return []
+        nodes = {message_id: node for node, message_id in self._owed.items()}
+        came = list(grid.pull_messages(list(nodes)))
+        for reply in came:
+            del self._owed[nodes[reply.metadata.reply_to_message_id]]
+        return came
 
 
 def replies_of(
@@ -59,8 +62,11 @@ def replies_of(
     waiting, pause = {i for i in ids if i}, _FIRST
     while waiting:
         came = list(grid.pull_messages(list(waiting)))
-        waiting -= {reply.metadata.reply_to_message_id for reply in came}
-        yield from came
+        for reply in came:
+            message_id = reply.metadata.reply_to_message_id
+            waiting.discard(message_id)
+            # Of a reply that is not there whole Flower says that it came from the server itself.
+            yield Message(reply.error, reply_to=ids[message_id]) if reply.has_error() else reply
         if deadline is not None and time.monotonic() > deadline:
             break
         if waiting:

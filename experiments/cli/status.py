@@ -54,7 +54,8 @@ def lines_of(run: Path) -> tuple[list[str], bool]:
         raise ConfigError(f"{run} is no run folder")
     state = str(told["state"])
     if state == "running" and (gone := why_gone(told)):
-        return [f"{run.name}: ended early, {gone}; go on with it: fgl run --resume {run}"], True
+        command = "fgl deploy run FILE SERVER" if told.get("engine") == "deployment" else "fgl run"
+        return [f"{run.name}: ended early, {gone}; go on with it: {command} --resume {run}"], True
     if state != "running":
         reason = f": {told['reason']}" if told.get("reason") else ""
         return [f"{run.name}: {state} after {human_seconds(told.get('seconds', 0.0))}{reason}"], True
@@ -67,7 +68,7 @@ def lines_of(run: Path) -> tuple[list[str], bool]:
         lines.append(f"{now['phase']}: {done:,} of {total:,}{left}")
     if clients := now.get("clients"):
         asked = _ASKED.get(clients["asked"], clients["asked"])
-        names = ", ".join(clients["answered"][:20]) + (", ..." if len(clients["answered"]) > 20 else "")
-        count = f"{len(clients['answered'])} of {clients['of']} answered"
+        names = ", ".join(clients["names"]) + (", ..." if clients["answered"] > len(clients["names"]) else "")
+        count = f"{clients['answered']:,} of {clients['of']:,} answered"
         lines.append(f"round {clients['round']}, clients asked for {asked}: {count}" + (f" ({names})" if names else ""))
     return lines, False

@@ -1,7 +1,8 @@
 """How far a run is, in a file that another shell reads: `fgl status`.
 
 `progress.json` holds `phase`, `done`, `total`, `since` (Unix seconds when the phase began) and `clients`: what they
-were asked last (`asked`, `round`), who has `answered`, and `of` how many. It is written once a second at most.
+were asked last (`asked`, `round`), how many have `answered`, `of` how many, and the first `names`. It is written once
+a second at most.
 """
 
 import time
@@ -35,10 +36,11 @@ class Progress:
         self._told |= {"phase": phase, "done": done, "total": total, "since": since}
         self._write(whole=began or done >= total)
 
-    def waiting(self, asked: str, server_round: int, answered: Sequence[str], of: int) -> None:
-        """Note who has answered."""
-        self._told["clients"] = {"asked": asked, "round": server_round, "answered": list(answered), "of": of}
-        self._write(whole=not answered or len(answered) >= of)
+    def waiting(self, asked: str, server_round: int, answered: int, of: int, names: Sequence[str]) -> None:
+        """Note how many have answered."""
+        clients = {"asked": asked, "round": server_round, "answered": answered, "of": of, "names": names}
+        self._told["clients"] = clients
+        self._write(whole=not answered or answered >= of)
 
     def _write(self, *, whole: bool) -> None:
         if whole or time.monotonic() - self._written >= _EVERY:

@@ -251,9 +251,9 @@ class RunFolder:
         if self.watch is not None:
             self.watch(phase, done, total)
 
-    def waiting(self, asked: str, server_round: int, answered: Sequence[str], of: int) -> None:
-        """Tell in `progress.json` which clients have answered what they were asked, and how many were asked."""
-        self._live.waiting(asked, server_round, answered, of)
+    def waiting(self, asked: str, server_round: int, answered: int, of: int, names: Sequence[str]) -> None:
+        """Tell in `progress.json` how many clients have answered what they were asked, of how many; the first names."""
+        self._live.waiting(asked, server_round, answered, of, names)
 
     def save_partition(self, counts: np.ndarray, classes: Sequence[str]) -> None:
         """Keep the label counts of the private split, (clients, classes) int."""

@@ -158,11 +158,13 @@ def test_a_node_config_names_only_what_is_told() -> None:
 
 
 class TestStatus:
-    def test_of_a_run_that_goes_on(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    def test_of_a_run_that_goes_on(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         folder = RunFolder.create(RunConfig(runs_dir=str(tmp_path), name="one"))
         folder.progress("synthesis", 0, 200)
         told = {"phase": "synthesis", "done": 50, "total": 200, "since": time.time() - 10, "clients": {}}
-        told["clients"] = {"asked": "query.prompts", "round": 0, "answered": ["0", "2"], "of": 3}
+        told["clients"] = {"asked": "query.prompts", "round": 0, "answered": 2, "of": 3, "names": ["0", "2"]}
         write_json(folder.path / "progress.json", told)
         assert fgl(monkeypatch, "status", folder.path) == 0
         said = capsys.readouterr().out
@@ -170,7 +172,9 @@ class TestStatus:
         assert "synthesis: 50 of 200, about 30.0 s left" in said
         assert "round 0, clients asked for prompts: 2 of 3 answered (0, 2)" in said
 
-    def test_of_a_run_that_was_killed(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    def test_of_a_run_that_was_killed(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         folder = RunFolder.create(RunConfig(runs_dir=str(tmp_path), name="one"))
         write_json(folder.path / "status.json", {"state": "running", **process.identity(), "started": 1.0})
         assert fgl(monkeypatch, "status", folder.path) == 0

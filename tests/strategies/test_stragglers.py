@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
@@ -16,7 +18,7 @@ from strategies.gate import Gate
 from strategies.guarded_grid import GuardedGrid
 
 NODES = [11, 22, 33]
-GLOBAL = ArrayRecord({"w": Array(__import__("numpy").zeros(2, "float32"))})
+GLOBAL = ArrayRecord({"w": Array(np.zeros(2, np.float32))})
 
 
 class SlowGrid(Grid):
@@ -24,7 +26,9 @@ class SlowGrid(Grid):
 
     def __init__(self) -> None:
         _ensure_identity()
+        self.nodes = list(NODES)
         self.hung: set[int] = set()
+        self.broken: set[int] = set()
         self.mail: dict[str, Message] = {}
         self.asked: list[int] = []
 
@@ -38,7 +42,7 @@ class SlowGrid(Grid):
         raise NotImplementedError
 
     def get_node_ids(self) -> Iterable[int]:
-        return NODES
+        return self.nodes
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         ids = []
@@ -57,7 +61,12 @@ class SlowGrid(Grid):
         raise AssertionError("replies are taken as they come")
 
     def _answer(self, message: Message) -> Message:
-        number = NODES.index(message.metadata.dst_node_id)
+        node = message.metadata.dst_node_id
+        if node in self.broken:  # as Flower does: from the server itself, which is node 1
+            lost = Message(Error(ErrorCode.MESSAGE_UNAVAILABLE, "objects are unavailable"), reply_to=message)
+            lost.metadata.__dict__["_src_node_id"] = 1
+            return lost
+        number = NODES.index(node) if node in NODES else 1
         metrics = MetricRecord({"num-examples": 4, "partition-id": number, "loss": 1.0})
         return Message(RecordDict({"arrays": GLOBAL, "metrics": metrics}), reply_to=message)
 
@@ -82,6 +91,8 @@ def test_a_straggler_costs_its_timeout_once_and_comes_back_with_its_late_answer(
     inner.hung = set()
     assert round_of(grid, 3, timeout=60) == [11, 22, 33]  # its answer of round 1 has come, and is no answer of round 3
     assert inner.asked.count(22) == 2
+    up = {name: client["up"] for name, client in grid.ledger.to_dict()["bytes_by_client"].items()}
+    assert up["node 22"] == up["1"] == up["0"] / 3, "the late answer counts, too"
     failures = {failure.reason: failure.rounds for failure in grid.failures}
     assert failures == {"no reply in time": [1], "not asked, it has yet to answer earlier": [2]}
 
@@ -111,3 +122,26 @@ def test_a_prompt_round_has_a_timeout_of_its_own() -> None:
     inner.hung = set(NODES)
     message = Message(RecordDict({"config": ConfigRecord({"server-round": 1})}), 11, "query.prompts")
     assert list(grid.send_and_receive([message], timeout=3600)) == []
+
+
+def test_a_reply_that_is_not_there_whole_is_its_nodes_failure() -> None:
+    grid, inner = guarded()
+    inner.broken = {33}
+    assert round_of(grid, 1) == [11, 22]
+    assert [(one.client, one.reason) for one in grid.failures] == [("node 33", "objects are unavailable")]
+
+
+def test_flower_waits_no_two_hours_for_the_parts_of_a_reply() -> None:
+    from flwr.superlink.grid import http_grid
+
+    assert http_grid.pull_objects.keywords == {"max_time": 60.0}  # type: ignore[attr-defined]
+
+
+def test_a_client_may_come_back_under_another_number_once_the_old_one_is_gone() -> None:
+    grid, inner = guarded()
+    assert round_of(grid, 1) == NODES
+    inner.nodes = [11, 22, 33, 44]  # claims the partition of 22, which is there
+    assert round_of(grid, 2) == NODES
+    assert list(grid.quarantined.values()) == ["it claims partition 1, which another client holds"]
+    inner.nodes = [11, 33, 55]
+    assert round_of(grid, 3) == [11, 55, 33]

@@ -16,12 +16,12 @@ PAUSE = 2.0  # seconds before a write that failed is tried again
 
 def write_json(path: Path, value: Mapping[str, Any] | list[Any], *, durable: bool = True) -> None:
     """Write JSON in one move; NumPy and torch values become plain ones. `durable`: see `write_bytes`."""
-    write_bytes(path, to_json(value).encode(errors="backslashreplace"), durable=durable)
+    write_text(path, to_json(value), durable=durable)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Write UTF-8 text in one move; what UTF-8 cannot hold (names of files that are none) is escaped."""
-    write_bytes(path, text.encode(errors="backslashreplace"))
+    write_bytes(path, text.encode(errors="backslashreplace"), durable=durable)
 
 
 def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:

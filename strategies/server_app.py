@@ -67,12 +67,12 @@ def serve(grid: Grid, config: RunConfig, folder: RunFolder, *, engine: str = "in
     """
     ledger, state = Ledger(config.clients), RunState(folder.path, folder.warn)
     if folder.resumed:
-        folder.rewind(state.checkpoint.values["events"] if state.checkpoint else 0)
+        folder.events.rewind(state.checkpoint.values["events"] if state.checkpoint else 0)
         folder.muted = state.checkpoint is not None  # until the accounts of that round are back
     with ledger.measuring():
         server = Server(grid, config, folder, ledger, engine=engine, limits=_limits(config), state=state)
         if config.method not in METHODS_WITHOUT_CLIENTS:
-            wait_for_clients(server.grid, config)
+            wait_for_clients(server.grid, config, folder.warn)
         result = server.finish(_run(server))
     result = result.model_copy(update=ledger.result_fields())
     folder.save_ledger(ledger.to_dict())

@@ -1,17 +1,18 @@
 """Waiting for clients: Flower starts the server before they register."""
 
 import time
-from logging import INFO
+from collections.abc import Callable
 
 from flwr.serverapp import Grid
-from flwr.supercore import log
 
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import RunError
 
 
-def wait_for_clients(grid: Grid, config: RunConfig, poll: float = 0.5) -> int:
-    """Wait until all clients are there, for `node-timeout` seconds at most, and return how many came.
+def wait_for_clients(
+    grid: Grid, config: RunConfig, warn: Callable[[str], None] = lambda sentence: None, poll: float = 0.5
+) -> None:
+    """Wait until all clients are there, for `node-timeout` seconds at most; warn if it is enough that fewer came.
 
     Raises
     ------
@@ -26,5 +27,7 @@ def wait_for_clients(grid: Grid, config: RunConfig, poll: float = 0.5) -> int:
         wanted = f"min-clients = {least}" if config.min_clients else f"{config.clients} clients"
         raise RunError(f"only {there} of {wanted} came within node-timeout = {config.node_timeout:g} s")
     if there < config.clients:
-        log(INFO, "%d of %d clients are there, enough for min-clients = %d", there, config.clients, least)
-    return there
+        warn(
+            f"{there} of {config.clients} clients came within node-timeout = {config.node_timeout:g} s: the run began "
+            "without the others"
+        )

@@ -28,7 +28,8 @@ from fgl_flower.config import RunConfig, describe_keys
 from fgl_flower.errors import ConfigError
 from fgl_flower.interrupts import caught
 from fgl_flower.records.finished import FinishedRuns
-from fgl_flower.records.reading import Run, read_run, unfinished
+from fgl_flower.records.reading import Run, read_run
+from fgl_flower.records.reopening import unfinished
 from fgl_flower.records.run_folder import default_name
 
 # torch, Flower and matplotlib are imported inside the commands that need them, so that `fgl --help` answers at once.
@@ -94,7 +95,10 @@ def run(
         if resume is not None:
             if set_ or runs_dir:
                 raise ConfigError("--resume goes on with the keys of the run: --set and --runs-dir go with a FILE")
-            config, engine = unfinished(resume)
+            config, begun = unfinished(resume)
+            if engine not in {"inline", begun}:
+                raise ConfigError(f"--engine {engine}: the run was begun with --engine {begun}")
+            engine = begun
         else:
             config = load(cast(Path, file), set_, runs_dir)
         _check([config])

@@ -137,7 +137,8 @@ def run(
         console.print(f"run {run_id}", highlight=False)
 
         def folder() -> Path | None:
-            for status in Path(config.runs_dir).glob("*/status.json"):
+            places = [resume / "status.json"] if resume else Path(config.runs_dir).glob("*/status.json")
+            for status in places:
                 if read_json(status, {}).get("flower_run") == run_id:
                     return status.parent
             return None
@@ -149,6 +150,10 @@ def run(
             show_runs([read_run(path)])
             console.print(f"report: {path / 'report.html'}", soft_wrap=True, highlight=False)
             return
-        reason = read_json(path / "status.json", {}).get("reason", "") if path else "it left no run folder"
-        errors.print(f"fgl: the run failed ({status}): {reason}; see {path or server / 'superlink.log'}", style="red")
+        if path is None:
+            sentence = f"the run failed ({status}) and left no run folder; see {server / 'superlink.log'}"
+        else:
+            reason = read_json(path / "status.json", {}).get("reason") or status
+            sentence = f"the run failed: {reason}; go on with it: fgl deploy run {file} {server} --resume {path}"
+        errors.print(f"fgl: {sentence}", style="red", soft_wrap=True, markup=False, highlight=False)
     raise typer.Exit(EXIT_FAILED)

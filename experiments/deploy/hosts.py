@@ -23,7 +23,6 @@ class ServerHost(_Table):
 
     address: str = Field(min_length=1, description="IP address or DNS name at which nodes reach it.")
     port: int = Field(8000, ge=1, le=65535)
-    listen: str = Field("0.0.0.0", description="Address that it listens at.")
     also: tuple[str, ...] = Field((), description="Further addresses that its certificate must name.")
 
 
@@ -36,7 +35,6 @@ class NodeHost(_Table):
     labels: str = ""
     domain: str = ""
     port: int = Field(0, ge=0, le=65535, description="Local port of the SuperNode; 0: 9094 and up, one each.")
-    start: str = Field("", description="Put before the command, for instance 'nice -n 10'.")
 
 
 class Hosts(_Table):

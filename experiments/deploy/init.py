@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from cryptography import x509
@@ -57,7 +58,7 @@ def _init(hosts: Hosts, out: Path) -> list[str]:
         public = server / "nodes" / f"{name}.pub"
         if not (folder / "node.key").exists():
             private, public_key = tls.openssh(tls.new_key())
-            _secret(folder / "node.key", private.__bytes__, made)
+            _secret(folder / "node.key", partial(bytes, private), made)
             _write(public, public_key)
         _write(folder / "ca.crt", ca_file.read_bytes())
         if not (folder / "policy.toml").exists():  # the owner's from now on

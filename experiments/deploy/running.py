@@ -22,6 +22,7 @@ from fgl_flower.records.process import GONE, why_gone
 Watch = Callable[[str, int, int], None]
 
 _POLL, _ASK = 1.0, 15.0  # seconds between two looks at the run folder, and between two questions to Flower
+_SILENT = 180.0  # seconds for a SuperLink to be started again
 
 
 def start(config: RunConfig, server: Path, connection: str) -> int:
@@ -52,9 +53,15 @@ def start(config: RunConfig, server: Path, connection: str) -> int:
 
 
 def wait(run_id: int, server: Path, connection: str, folder: Callable[[], Path | None], watch: Watch) -> str:
-    """Wait until Flower says that a run has ended, tell `watch` of its progress, and return its status."""
+    """Wait until Flower says that a run has ended, tell `watch` of its progress, and return its status.
+
+    Raises
+    ------
+    RunError
+        If the SuperLink does not answer any more.
+    """
     last: tuple[str, int, int] | None = None
-    ask_at = 0.0
+    ask_at, heard = 0.0, time.monotonic()
     while True:
         path, state = folder(), "unknown"
         if path is not None:
@@ -71,6 +78,11 @@ def wait(run_id: int, server: Path, connection: str, folder: Callable[[], Path |
             status = status_of(run_id, server, connection)
             if status.startswith("finished"):
                 return status
+            heard = time.monotonic() if status else heard
+            if time.monotonic() - heard > _SILENT:
+                raise RunError(
+                    f"the SuperLink has not answered for {_SILENT:g} s: is it up? run {run_id} may go on there"
+                )
             ask_at = time.monotonic() + _ASK
         time.sleep(_POLL)
 

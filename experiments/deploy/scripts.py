@@ -1,7 +1,5 @@
 """The scripts, units and policy templates that `fgl deploy init` writes."""
 
-import shlex
-
 from experiments.deploy.hosts import Hosts, NodeHost
 
 _ENVIRONMENT = """cd "$(dirname "$0")"
@@ -58,10 +56,9 @@ def unit(what: str, name: str, file: str) -> str:
 
 def server_start(hosts: Hosts) -> str:
     """Return the script that starts the SuperLink; with its database it goes on where it stopped."""
-    server = hosts.server
     command = [
         "exec flower-superlink",
-        f"--host {shlex.quote(server.listen)} --port {server.port}",
+        f"--host 0.0.0.0 --port {hosts.server.port}",
         "--ssl-ca-certfile ca.crt --ssl-certfile server.pem --ssl-keyfile server.key",
         '--enable-supernode-auth --database state.db --log-file superlink.log "$@"',
     ]
@@ -102,7 +99,7 @@ def node_start(hosts: Hosts, name: str, number: int) -> str:
     node = hosts.nodes[name]
     own = node_config(number, len(hosts.nodes), node).replace("\\", "\\\\").replace('"', '\\"')
     command = [
-        f"exec {node.start + ' ' if node.start else ''}flower-supernode",
+        "exec flower-supernode",
         f"--superlink {hosts.server.address}:{hosts.server.port} --root-certificates ca.crt",
         f"--auth-supernode-private-key node.key --port {node.port or 9094 + number}",
         f'--node-config "{own} policy=\\"$PWD/policy.toml\\" log=\\"$PWD/sent.jsonl\\"" "$@"',

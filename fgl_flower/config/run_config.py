@@ -94,6 +94,8 @@ class RunConfig(  # later bases come first in the file
             raise ValueError(
                 f"instance-template may hold only {{class}}, {{caption}} and {{style}}: {self.instance_template!r}"
             ) from error
+        if self.min_clients > self.clients:
+            raise ValueError(f"min-clients = {self.min_clients} is more than clients = {self.clients}")
         if self.dataset == "nodes" and len(self.class_names) < 2:
             raise ValueError("dataset = 'nodes': the run must name at least two classes (classes, or classes-from)")
         if self.dataset == "nodes" and self.method in {"local", "mixed"} | METHODS_WITHOUT_CLIENTS:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,23 +13,6 @@ from fgl_flower.files import read_json, read_json_lines
 from fgl_flower.records.process import why_gone
 from fgl_flower.records.result import Result
 from fgl_flower.records.run_folder import State
-
-
-def unfinished(path: Path) -> tuple[RunConfig, Literal["inline", "ray"]]:
-    """Return the keys of a run that ended early, and how its clients were run.
-
-    Raises
-    ------
-    ConfigError
-        If there is none, or it was run by Flower's SuperLink and can only be gone on with there.
-    """
-    status = read_json(path / "status.json", {})
-    if not status or not (path / "config.toml").exists():
-        raise ConfigError(f"{path} is no run folder: there is nothing to resume")
-    engine: Any = status.get("engine") or "inline"
-    if engine == "deployment":
-        raise ConfigError(f"{path} is a run of a deployment: fgl deploy run --resume goes on with it")
-    return RunConfig.load(path / "config.toml"), engine
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,6 @@ half of one. What is worth most is written first: the model, the result, then th
 and then costs only itself and a warning. Nothing here holds a private image, a host name or a user name.
 """
 
-import json
-import os
 import re
 import shutil
 import time
@@ -43,8 +41,9 @@ import tomli_w
 from fgl_flower import interrupts
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError, RunError, reason
-from fgl_flower.files import keep, plain, read_json, read_json_lines, to_json, write_json, write_text
+from fgl_flower.files import keep, read_json, to_json, write_json, write_text
 from fgl_flower.records import environment, process
+from fgl_flower.records.events import EventLog
 from fgl_flower.records.fingerprint import data_fingerprint
 from fgl_flower.records.observer import Observer
 from fgl_flower.records.progress import Progress
@@ -80,7 +79,7 @@ class RunFolder:
         self.watch = watch
         self.warnings: list[str] = []
         self.data_fingerprint = ""
-        self._torn = False  # the last line of metrics.jsonl may be half a line
+        self.events = EventLog(path / "metrics.jsonl")
         self._extras: dict[str, Callable[[], None]] = {}
         self._samples: Sequence[Sample] = ()
         self._started = time.monotonic()
@@ -178,8 +177,7 @@ class RunFolder:
         folder = cls(path, watch=watch, observers=observers)
         folder.data_fingerprint = data_fingerprint(config.dataset)
         folder.resumed = status.get("resumed", 0) + 1
-        times = [event.get("time", 0.0) for event in read_json_lines(path / "metrics.jsonl")]
-        folder._started -= max(times, default=0.0)
+        folder._started -= folder.events.last_time
         (path / "traceback.txt").unlink(missing_ok=True)
         status.pop("reason", None)
         status |= process.identity() | ({"flower_run": flower_run} if flower_run else {})
@@ -216,27 +214,11 @@ class RunFolder:
         """
         if self.muted:
             return
-        line = json.dumps({**event, "time": round(time.monotonic() - self._started, 3)}, default=plain)
         try:
-            with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(f"\n{line}\n" if self._torn else f"{line}\n")
-            self._torn = False
+            self.events.append({**event, "time": round(time.monotonic() - self._started, 3)})
         except OSError as error:  # the run is worth more than its events
-            self._torn = True
             self.warn(f"events are missing from metrics.jsonl: {_why(error)}")
         self._notify(lambda observer: observer.event(event))
-
-    @property
-    def events_bytes(self) -> int:
-        """Size of the events so far."""
-        file = self.path / "metrics.jsonl"
-        return file.stat().st_size if file.exists() else 0
-
-    def rewind(self, size: int) -> None:
-        """Forget the events beyond so many bytes: what is done again is told again."""
-        file = self.path / "metrics.jsonl"
-        if file.exists():
-            os.truncate(file, min(size, self.events_bytes))
 
     def warn(self, sentence: str) -> None:
         """Log what a reader of the figures must know; it ends in the result, the report and on the terminal."""

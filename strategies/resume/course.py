@@ -103,7 +103,7 @@ class Course:
                 "validation": [server.validation_accuracy, server.validation_loss],
                 "diverged": sorted(server.diverged),
                 "warnings": server.folder.warnings,
-                "events": server.folder.events_bytes,
+                "events": server.folder.events.size,
             },
             {
                 **{f"global/{name}": array for name, array in arrays.items()},

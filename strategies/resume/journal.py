@@ -13,6 +13,7 @@ from pathlib import Path
 from flwr.app import RecordDict
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
+from google.protobuf.message import DecodeError
 
 _HEAD = struct.Struct("<QQQI")  # node, bytes of the message, bytes that follow, CRC-32 of these
 
@@ -23,8 +24,17 @@ def to_bytes(content: RecordDict) -> bytes:
 
 
 def from_bytes(data: bytes) -> RecordDict:
-    """Return the content of `to_bytes`."""
-    return recorddict_from_proto(ProtoRecordDict.FromString(data))
+    """Return the content of `to_bytes`.
+
+    Raises
+    ------
+    ValueError
+        If these are other bytes.
+    """
+    try:
+        return recorddict_from_proto(ProtoRecordDict.FromString(data))
+    except DecodeError as error:
+        raise ValueError(f"these are not the bytes of a record: {error}") from None
 
 
 class Journal:
@@ -67,11 +77,8 @@ class Journal:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         body = to_bytes(content)
-        file = os.open(self.folder / call, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(file, _HEAD.pack(node, size, len(body), zlib.crc32(body)) + body)
-        finally:
-            os.close(file)
+        with os.fdopen(os.open(self.folder / call, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
+            file.write(_HEAD.pack(node, size, len(body), zlib.crc32(body)) + body)
 
     def drop(self, calls: str) -> None:
         """Forget the calls whose names match a pattern."""

@@ -35,7 +35,7 @@ class Checkpoint:
     Attributes
     ----------
     number : int
-        Flower's round; 0: before the first.
+        Flower's round, from 1.
     values : mapping of str to Any
         JSON.
     arrays : mapping of str to Array
@@ -119,7 +119,9 @@ class RunState:
 def _read(path: Path) -> Checkpoint | None:
     try:
         content = from_bytes(path.read_bytes())
-    except OSError:
+        values = json.loads(str(content.config_records["values"]["json"]))
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    values = json.loads(str(content.config_records["values"]["json"]))
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"the run's state {path} cannot be read, begin a new run: {reason(error)}") from None
     return Checkpoint(values.pop("round"), values, dict(content.array_records["arrays"]))

@@ -227,6 +227,15 @@ def test_clients_that_do_not_come_end_the_run(tmp_path: Path, generator: str) ->
             wait_for_clients(server.grid, config, poll=0.01)
 
 
+def test_a_run_that_begins_with_a_quorum_says_who_did_not_come(tmp_path: Path, generator: str) -> None:
+    config = small(tmp_path, "fedavg", generator, clients=3, min_clients=2, node_timeout=0.1, rounds=1)
+    with RunFolder.create(config, observers=observers_of(config)) as folder:
+        result = serve(InlineGrid(client_app, 2, config.to_flat()), config, folder)
+    assert read_run(folder.path).result is not None
+    assert result.clients == 3
+    assert "2 of 3 clients came within node-timeout = 0.1 s: the run began without the others" in folder.warnings
+
+
 def test_a_run_in_which_every_client_fails_is_marked_failed(tmp_path: Path, generator: str) -> None:
     config = small(tmp_path, "fedavg", generator)
     broken = {**config.to_flat(), "dataset": "folder:/nowhere"}

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from clients.client_app import simulated
 from experiments.runner import run_folder
 from fgl_flower.config import RunConfig
-from fgl_flower.errors import ConfigError
+from fgl_flower.errors import ConfigError, RunError
 from fgl_flower.files import read_json, read_json_lines, write_json
 from fgl_flower.records.reading import read_result, read_run
 from fgl_flower.records.run_folder import RunFolder
@@ -192,6 +192,12 @@ class TestState:
         assert list(read) == [7, 9]
         content, size = read[9]
         assert (content.config_records["config"]["data"], size) == (b"\0", 200)
+
+    def test_a_damaged_checkpoint_is_said_to_be_one(self, tmp_path: Path) -> None:
+        (tmp_path / FOLDER).mkdir()
+        (tmp_path / FOLDER / "round").write_bytes(b"\x01\x02 not Protobuf")
+        with pytest.raises(RunError, match="cannot be read, begin a new run"):
+            RunState(tmp_path, print)
 
     def test_what_cannot_be_written_is_told_and_ends_nothing(self, tmp_path: Path) -> None:
         (tmp_path / FOLDER).write_text("in the way")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from experiments.shows.federation import Federation, can_lay_cables, write_shares
+from experiments.shows.federation import Federation, can_lay_cables, free_port, write_shares
 from fgl_flower.config import RunConfig
 from fgl_flower.files import read_json, read_json_lines
 from fgl_flower.records.reading import read_run
@@ -61,9 +61,11 @@ def test_three_nodes_of_their_own_through_a_crash_of_the_server_and_the_loss_of_
         federation.command("ssh-keygen", "-q", "-t", "ecdsa", "-b", "384", "-N", "", "-f", str(tmp_path / "key"))
         shutil.copy(tmp_path / "key", stranger / "node.key")
         script = (stranger / "start.sh").read_text()
-        (stranger / "start.sh").write_text(re.sub(r"--port \d+", "--port 0", script))
-        refused = subprocess.Popen([str(stranger / "start.sh")], env=federation._environment(), start_new_session=True,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        (stranger / "start.sh").write_text(re.sub(r"--port \d+", f"--port {free_port()}", script))
+        federation.start_node("stranger")
+        turned_away = "Failed to activate SuperNode"
+        wait_until(lambda: turned_away in federation.said("stranger"), 90, "a key that is not registered is refused")
+        assert not any(turned_away in federation.said(name) for name in NODES)
 
         first = run()
         wait_until(lambda: list(folder.glob("state/replies/query.prompts-0-1")), 120, "prompts arrive")
@@ -80,7 +82,6 @@ def test_three_nodes_of_their_own_through_a_crash_of_the_server_and_the_loss_of_
         federation.stop("oslo", signal.SIGKILL)
         said, _ = second.communicate(timeout=200)
         assert second.returncode == 0, said + (tmp_path / "out/server.log").read_text()[-3000:]
-        assert refused.wait(timeout=30) != 0, "a node whose key is not registered is turned away"
 
     found = read_run(folder)
     result = found.result

@@ -21,13 +21,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from fgl_flower.config import RunConfig
 from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import load_source
 from fgl_flower.files import read_json, write_json
 
 BIN = Path(sys.executable).parent
-_BRIDGE, _NETWORK = "fglbr0", "10.77.0"
+# Named after the process, so that two federations on one machine are not in each other's way.
+_CABLE = f"fgl{os.getpid() % 100_000}"
+_NETWORK = f"10.77.{os.getpid() % 256}"
 
 
 class Federation:
@@ -48,6 +52,7 @@ class Federation:
         self.nodes = nodes
         self.namespaces = namespaces
         self.address = f"{_NETWORK}.1" if namespaces else "127.0.0.1"
+        self.port = free_port()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.typed: list[str] = []
 
@@ -56,15 +61,13 @@ class Federation:
         """Write the files, start everything, and stop it at the end."""
         out = self.out
         out.mkdir(parents=True, exist_ok=True)
-        lines = ['name = "trial"', "[server]", f'address = "{self.address}"', f"port = {free_port()}"]
-        for name, told in self.nodes.items():
-            own = {"port": free_port(), **told}
-            lines += [f"[nodes.{name}]", *(f"{key} = {value!r}".replace("'", '"') for key, value in own.items())]
-        (out / "hosts.toml").write_text("\n".join(lines) + "\n")
+        nodes = {name: {"port": free_port(), **told} for name, told in self.nodes.items()}
+        server = {"address": self.address, "port": self.port}
+        (out / "hosts.toml").write_text(tomli_w.dumps({"name": "trial", "server": server, "nodes": nodes}))
         self.command("fgl", "deploy", "init", "hosts.toml", "hosts")
         try:
             if self.namespaces:
-                self._lay_cables()
+                _lay_cables(list(self.nodes))
             self.start_server(seconds)
             self.command("hosts/server/register.sh")
             for name in self.nodes:
@@ -74,21 +77,20 @@ class Federation:
             for name in list(self.processes):
                 self.stop(name)
             if self.namespaces:
-                self._take_cables()
+                _take_cables(list(self.nodes))
 
     def start_server(self, seconds: float = 90) -> None:
         """Start the SuperLink and wait until it listens; after a crash it goes on with its database."""
         self._start("server", ["hosts/server/start.sh"])
-        port = next(word for word in (self.out / "hosts/server/start.sh").read_text().split("--port ")[1].split())
         end = time.monotonic() + seconds
-        while not _listens(self.address, int(port)):
+        while not _listens(self.address, self.port):
             if time.monotonic() > end:
                 raise TimeoutError(f"the SuperLink does not listen: {self.out / 'server.log'}")
             time.sleep(0.3)
 
     def start_node(self, name: str) -> None:
-        """Start a SuperNode."""
-        where = ["ip", "netns", "exec", f"fgl-{name}"] if self.namespaces else []
+        """Start a SuperNode, behind its cable if it has one."""
+        where = ["ip", "netns", "exec", _namespace(name)] if self.namespaces and name in self.nodes else []
         self._start(name, [*where, f"hosts/nodes/{name}/start.sh"])
 
     def stop(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
@@ -106,7 +108,7 @@ class Federation:
         """Run a command in the folder, and remember it as it would be typed."""
         self.typed.append(shlex.join(words))
         done = subprocess.run(
-            [*self._program(words)], cwd=self.out, env=self._environment(), capture_output=True, text=True
+            [*self._program(words)], cwd=self.out, env=self.environment(), capture_output=True, text=True
         )
         if check and done.returncode:
             raise RuntimeError(f"{shlex.join(words)}: {done.stdout[-800:]}{done.stderr[-800:]}")
@@ -116,9 +118,13 @@ class Federation:
         """Return bytes up and down of each node as the operating system counts them, Ethernet frames."""
         result = {}
         for number, name in enumerate(self.nodes):
-            counters = Path(f"/sys/class/net/fglv{number}/statistics")
+            counters = Path(f"/sys/class/net/{_CABLE}v{number}/statistics")
             result[name] = tuple(int((counters / f"{way}_bytes").read_text()) for way in ("rx", "tx"))
         return result  # type: ignore[return-value]
+
+    def said(self, name: str) -> str:
+        """Return what a host's process has printed."""
+        return (self.out / f"{name}.log").read_text(encoding="utf-8", errors="replace")
 
     def log_of(self, name: str) -> Path:
         """Return the owner's log of a node."""
@@ -132,39 +138,59 @@ class Federation:
         self.typed.append(f"{shlex.join(words)} &")
         with (self.out / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                words, cwd=self.out, env=self._environment(), stdout=log, stderr=log, start_new_session=True
+                words, cwd=self.out, env=self.environment(), stdout=log, stderr=log, start_new_session=True
             )
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """Return what a host's scripts need to find this project."""
         return {**os.environ, "FGL_VENV": str(BIN.parent), "OMP_NUM_THREADS": "1"}
-
-    def _lay_cables(self) -> None:
-        self._take_cables()
-        _ip(f"link add {_BRIDGE} type bridge")
-        _ip(f"addr add {_NETWORK}.1/24 dev {_BRIDGE}")
-        _ip(f"link set {_BRIDGE} up")
-        for number, name in enumerate(self.nodes):
-            _ip(f"netns add fgl-{name}")
-            _ip(f"link add fglv{number} type veth peer name eth0 netns fgl-{name}")
-            _ip(f"link set fglv{number} master {_BRIDGE} up")
-            for inside in (f"addr add {_NETWORK}.{number + 2}/24 dev eth0", "link set eth0 up", "link set lo up"):
-                _ip(f"-n fgl-{name} {inside}")
-
-    def _take_cables(self) -> None:
-        for name in self.nodes:
-            subprocess.run(["ip", "netns", "del", f"fgl-{name}"], capture_output=True)
-        subprocess.run(["ip", "link", "del", _BRIDGE], capture_output=True)
 
 
 def can_lay_cables() -> bool:
-    """Return whether this machine lets us make network namespaces."""
+    """Return whether this machine lets us make a network namespace behind a virtual cable, by making one."""
     if os.geteuid() or shutil.which("ip") is None:
         return False
-    made = subprocess.run(["ip", "netns", "add", "fgl-probe"], capture_output=True).returncode == 0
-    words = ["ip", "-n", "fgl-probe", "link", "add", "probe0", "type", "veth", "peer", "name", "probe1"]
-    cable = made and subprocess.run(words, capture_output=True).returncode == 0
-    subprocess.run(["ip", "netns", "del", "fgl-probe"], capture_output=True)
-    return bool(cable)
+    try:
+        _lay_cables(["probe"])
+    except RuntimeError:
+        return False
+    finally:
+        _take_cables(["probe"])
+    return True
+
+
+def _lay_cables(nodes: Sequence[str]) -> None:
+    _ip(f"link add {_CABLE}b type bridge")
+    _ip(f"addr add {_NETWORK}.1/24 dev {_CABLE}b")
+    _ip(f"link set {_CABLE}b up")
+    for number, name in enumerate(nodes):
+        space = _namespace(name)
+        _ip(f"netns add {space}")
+        # Both ends are made in the namespace and one is taken out: the name of the inner end is free there alone.
+        _ip(f"-n {space} link add {_CABLE}v{number} type veth peer name eth0")
+        _ip(f"-n {space} link set {_CABLE}v{number} netns {os.getpid()}")
+        _ip(f"link set {_CABLE}v{number} master {_CABLE}b up")
+        for inside in (f"addr add {_NETWORK}.{number + 2}/24 dev eth0", "link set eth0 up", "link set lo up"):
+            _ip(f"-n {space} {inside}")
+
+
+def _take_cables(nodes: Sequence[str]) -> None:
+    for number, name in enumerate(nodes):
+        for words in (f"link del {_CABLE}v{number}", f"netns del {_namespace(name)}"):
+            with suppress(RuntimeError):
+                _ip(words)
+    with suppress(RuntimeError):
+        _ip(f"link del {_CABLE}b")
+
+
+def _namespace(name: str) -> str:
+    return f"{_CABLE}-{name}"
+
+
+def _ip(command: str) -> None:
+    done = subprocess.run(["ip", *command.split()], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"ip {command}: {done.stderr.strip()}")
 
 
 def free_port() -> int:
@@ -178,10 +204,6 @@ def _listens(address: str, port: int) -> bool:
     with socket.socket() as one:
         one.settimeout(1)
         return one.connect_ex((address, port)) == 0
-
-
-def _ip(command: str) -> None:
-    subprocess.run(["ip", *command.split()], check=True, capture_output=True)
 
 
 def write_shares(config: RunConfig, folder: Path) -> list[Path]:
@@ -221,8 +243,6 @@ def main() -> None:
         runs_dir=str(out / "runs"),
         node_timeout=300,
     )
-    import tomli_w
-
     out.mkdir(parents=True, exist_ok=True)
     (out / "run.toml").write_text(tomli_w.dumps({k: v for k, v in config.to_flat().items() if v != ""}))
     federation = Federation(out, {f"node-{i}": {} for i in range(count)}, namespaces=can_lay_cables())

@@ -1,7 +1,7 @@
 """The data owner's end of the wire: five handlers, each of which always answers.
 
 In a deployment every message is handled by a new process, so a handler imports what it needs when it is called: torch
-for training and evaluation, a captioner for captions, neither for prompts made of names.
+for training and evaluation, a captioner for captions, neither for prompts made of names, nothing for taking the model.
 """
 
 import re
@@ -14,7 +14,6 @@ from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 from flwr.supercore import log
 
-from clients.data import Client
 from clients.sent import note
 
 Describe = Callable[[Exception, Message, Context], str]
@@ -44,6 +43,7 @@ def _build(describe: Describe, *, deployed: bool) -> ClientApp:
         """Answer a prompt round."""
 
         def work() -> RecordDict:
+            from clients.data import Client
             from clients.prompting import query_prompts
             from fgl_flower.wire.codec import encode
 
@@ -69,6 +69,7 @@ def _build(describe: Describe, *, deployed: bool) -> ClientApp:
         """Answer a round of federated training."""
 
         def work() -> RecordDict:
+            from clients.data import Client
             from clients.training import train
 
             client = Client.of(context)
@@ -82,6 +83,7 @@ def _build(describe: Describe, *, deployed: bool) -> ClientApp:
         """Answer a round of federated evaluation."""
 
         def work() -> RecordDict:
+            from clients.data import Client
             from clients.evaluation import evaluate
 
             client = Client.of(context)
@@ -95,6 +97,7 @@ def _build(describe: Describe, *, deployed: bool) -> ClientApp:
         """Say how the model that was trained on synthetic images does on the client's own."""
 
         def work() -> RecordDict:
+            from clients.data import Client
             from clients.evaluation import evaluate_by_class
 
             client = Client.of(context)

@@ -143,7 +143,8 @@ class Federation:
 
     def environment(self) -> dict[str, str]:
         """Return what a host's scripts need to find this project."""
-        return {**os.environ, "FGL_VENV": str(BIN.parent), "OMP_NUM_THREADS": "1"}
+        own = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}  # as systemd would start it
+        return {**own, "FGL_VENV": str(BIN.parent), "OMP_NUM_THREADS": "1"}
 
 
 def can_lay_cables() -> bool:

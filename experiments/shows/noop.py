@@ -11,8 +11,9 @@ from pathlib import Path
 import tomli_w
 
 from experiments.deploy.running import flwr, json_of, status_of
-from experiments.shows.federation import Federation, can_lay_cables
+from experiments.shows.federation import Federation, can_lay_cables, write_shares
 from fgl_flower.config import RunConfig
+from fgl_flower.data.world import CLASSES
 from fgl_flower.files import read_json_lines
 
 _APP = """
@@ -71,21 +72,24 @@ def noop_seconds(server: Path, folder: Path) -> list[float]:
 
 
 def main() -> None:
-    """Time a class-level prompt round and a round of nothing on the same nodes, twice, in turn."""
+    """Time a class-level prompt round and a round of nothing on the same nodes, in turn."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--nodes", type=int, default=10)
+    parser.add_argument("--turns", type=int, default=3)
     told = parser.parse_args()
     out, count = told.out.resolve(), told.nodes
     out.mkdir(parents=True, exist_ok=True)
-    federation = Federation(out, {f"node-{i}": {} for i in range(count)}, namespaces=can_lay_cables())
+    shares = write_shares(RunConfig(private_images=60 * count, clients=count), out / "shares")
+    nodes = {f"node-{i}": {"data": f"folder:{share}"} for i, share in enumerate(shares)}
+    federation = Federation(out, nodes, namespaces=can_lay_cables())
     with federation.up():
         time.sleep(20)
-        for turn in range(2):
+        for turn in range(told.turns):
             (out / f"turn-{turn}").mkdir()
             nothing = noop_seconds(out / "hosts/server", out / f"turn-{turn}")
             config = RunConfig(
-                private_images=60 * count,
+                classes=", ".join(CLASSES),
                 clients=count,
                 images_per_class=2,
                 server_epochs=1,

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import datasets
-
 from clients.data import Client
 from clients.scrubber import scrub
 from fgl_flower.data.decoding import open_image
 
 if TYPE_CHECKING:
+    import datasets
+
     from fgl_flower.foundation.own import Describes
 
 _CAPTIONS: dict[tuple[Any, ...], tuple[str, ...]] = {}
@@ -18,8 +18,10 @@ _REMEMBERED = 4096  # clients: a simulation has many in one process
 _BATCH = 64  # images captioned at once, and in memory
 
 
-def captions(client: Client, dataset: datasets.Dataset) -> Sequence[str]:
+def captions(client: Client, dataset: "datasets.Dataset") -> Sequence[str]:
     """Return a scrubbed caption for each image of `dataset`, the client's own that a level has chosen."""
+    import datasets  # here: see fgl_flower.data.rows
+
     config = client.config
     model = (config.captioner, config.captioner_revision)
     key = (client.source, client.division, client.partition_id, dataset._fingerprint, *model)  # a level may choose anew

@@ -1,5 +1,6 @@
 """A client's share of the private images: read once a process, without those that cannot be read."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from logging import WARNING
@@ -9,16 +10,15 @@ import numpy as np
 from flwr.app import Context
 from flwr.supercore import log
 
-from clients.own_data import OwnData
+from clients.own_data import Own, OwnData
 from clients.policy import Policy
 from fgl_flower.config import DataConfig, RunConfig
 from fgl_flower.data.decoding import readable
-from fgl_flower.data.partition import Partition, partition
 from fgl_flower.data.rows import Rows
-from fgl_flower.data.sources import Source, load_source
 from fgl_flower.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from fgl_flower.data.sources import Source
     from fgl_flower.learning.images import Images
 
 
@@ -60,12 +60,14 @@ class Client:
         return cls(number, config, policy, OwnData.of(context.node_config))
 
     @cached_property
-    def source(self) -> Source:
+    def source(self) -> "Source | Own":
         """The node's own data, or the data set that its partition is a share of, as they were when first needed."""
         if self.own is not None:
             return self.own.load(self.config)
         if self.config.dataset == "nodes":
             raise DataError('this node names no data: set data= in its node config, for instance data="folder:/data"')
+        from fgl_flower.data.sources import load_source  # `datasets`: not for a folder of the node's own
+
         return load_source(self.config)
 
     @property
@@ -85,7 +87,7 @@ class Client:
 
     @property
     def _shares(self) -> "_Shares":
-        return _shares(self.source, self.division, whole=self.own is not None)
+        return _shares(self.source, self.division)
 
     @property
     def division(self) -> DataConfig:
@@ -99,10 +101,13 @@ _NAMED = 100  # files that the log names
 class _Shares:
     """The division of a data set and what has been read of it."""
 
-    def __init__(self, source: Source, config: DataConfig, *, whole: bool) -> None:
-        every = [np.arange(len(source.private))]
-        self._partition = Partition(source.private, every) if whole else partition(source.private, config)
-        self._whole = whole
+    def __init__(self, source: "Source | Own", config: DataConfig) -> None:
+        if isinstance(source, Own):
+            self._share: Callable[[int], Rows] = lambda number: Rows.all_of(source.table)
+        else:
+            from fgl_flower.data.partition import partition
+
+            self._share = partition(source.private, config).rows
         self.size = config.image_size
         self._images: dict[int, Images] = {}
         self._rows: dict[int, tuple[np.ndarray, tuple[str, ...]]] = {}  # of a share: what can be read, and what not
@@ -123,9 +128,6 @@ class _Shares:
             self._remember(number, rows, self._images[number].skipped)
         return self._images[number]
 
-    def _share(self, number: int) -> Rows:
-        return self._partition.rows(0 if self._whole else number)
-
     def _checked(self, number: int) -> tuple[np.ndarray, tuple[str, ...]]:
         if number not in self._rows:
             self._remember(number, *readable(self._share(number).records()))
@@ -140,5 +142,5 @@ class _Shares:
 
 
 @lru_cache(maxsize=1)  # rounds reuse a division; the next run's division lets go of this one's images
-def _shares(source: Source, config: DataConfig, *, whole: bool) -> _Shares:
-    return _Shares(source, config, whole=whole)
+def _shares(source: "Source | Own", config: DataConfig) -> _Shares:
+    return _Shares(source, config)

@@ -15,18 +15,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import datasets
 import numpy as np
 
 from fgl_flower.config import SourceConfig
-from fgl_flower.data import folders, hub
-from fgl_flower.data.naming import under_names
-from fgl_flower.data.sources import Source, empty_split, load_source
+from fgl_flower.data.folders import class_folders, features
+from fgl_flower.data.naming import positions_of, under_names
+from fgl_flower.data.rows import FileTable, Table
 from fgl_flower.errors import ConfigError, DataError
 
+if TYPE_CHECKING:
+    import datasets
+
 _UNNAMED = ""  # a domain that is none of the federation's
+
+
+@dataclass(frozen=True, eq=False)  # one is another's equal if it is the same object: the key of what is made of it
+class Own:
+    """A node's images under the federation's names.
+
+    Attributes
+    ----------
+    table : Table
+    classes, domains : tuple of str
+        The federation's.
+    notes : tuple of str
+        What was left out, a sentence each.
+    """
+
+    table: Table
+    classes: tuple[str, ...]
+    domains: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,8 +68,8 @@ class OwnData:
         keys = {name: name.replace("_", "-") for name in cls.__dataclass_fields__}
         return cls(**{name: str(node_config.get(key, "")) for name, key in keys.items()})
 
-    def load(self, config: SourceConfig) -> Source:
-        """Return the node's images as the private split under the federation's names.
+    def load(self, config: SourceConfig) -> Own:
+        """Return the node's images under the federation's names.
 
         Raises
         ------
@@ -65,37 +86,47 @@ class OwnData:
 
 
 @lru_cache(maxsize=4)
-def _load(own: OwnData, classes: tuple[str, ...], domains: tuple[str, ...]) -> Source:
-    images, notes = _images(own)
-    labelled, lost = under_names(images, "label", classes, _labels(own.labels))
+def _load(own: OwnData, classes: tuple[str, ...], domains: tuple[str, ...]) -> Own:
+    labels = _labels(own.labels)
     if own.domain and own.domain not in domains:
         raise DataError(f"domain = {own.domain!r} is none of the federation's: {', '.join(domains)}")
-    if labelled.features["domain"].names != [_UNNAMED]:
-        private, _ = under_names(labelled, "domain", domains)
-    else:
-        told = own.domain or (domains[0] if len(domains) == 1 else _UNNAMED)
-        private = _in_domain(labelled, domains, domains.index(told) if told else -1)
-    left_out = [f"{lost:,} images of classes that `labels` leaves out"] if lost else []
-    empty = empty_split(classes, domains)
-    return Source(private, empty, empty, classes, domains, (*notes, *left_out))
-
-
-def _images(own: OwnData) -> tuple[datasets.Dataset, tuple[str, ...]]:
-    """Return the training images; a domain of the name "" where the data set has none."""
+    told = own.domain or (domains[0] if len(domains) == 1 else _UNNAMED)
+    domain = domains.index(told) if told else -1
     kind, _, place = own.data.partition(":")
     if kind == "folder":
-        path = Path(place).expanduser()
-        if not path.is_dir():
-            raise DataError("there is no such folder")
-        names, entries, notes = folders.class_folders(path)
-        columns = folders.features(names, (_UNNAMED,))
-        rows: dict[str, list[Any]] = {
-            "image": [str(entry.path) for entry in entries["train"]],
-            "label": [entry.label for entry in entries["train"]],
-            "domain": [0] * len(entries["train"]),
-            "caption": [""] * len(entries["train"]),
-        }
-        return datasets.Dataset.from_dict(rows, features=columns), notes
+        table, lost, notes = _files(Path(place).expanduser(), classes, domains, labels, domain)
+    else:
+        images, notes = _images(own)
+        labelled, lost = under_names(images, "label", classes, labels)
+        if labelled.features["domain"].names != [_UNNAMED]:
+            private, _ = under_names(labelled, "domain", domains)
+        else:
+            private = _in_domain(labelled, domains, domain)
+        table = Table(private)
+    left_out = [f"{lost:,} images of classes that `labels` leaves out"] if lost else []
+    return Own(table, classes, domains, (*notes, *left_out))
+
+
+def _files(
+    path: Path, classes: tuple[str, ...], domains: tuple[str, ...], labels: Mapping[str, str], domain: int
+) -> tuple[Table, int, tuple[str, ...]]:
+    """Return the images of a folder without `datasets`: nothing else of an answer in names needs it."""
+    if not path.is_dir():
+        raise DataError("there is no such folder")
+    names, entries, notes = class_folders(path)
+    own = np.array([entry.label for entry in entries["train"]], dtype=np.int64)
+    kept, new = positions_of(own, names, classes, "classes", labels)
+    files = [entries["train"][i].path for i in kept.tolist()]
+    table = FileTable(files, new, np.full(len(kept), domain, dtype=np.int64), classes, domains)
+    return table, len(own) - len(kept), notes
+
+
+def _images(own: OwnData) -> tuple["datasets.Dataset", tuple[str, ...]]:
+    """Return the training images; a domain of the name "" where the data set has none."""
+    from fgl_flower.data import hub
+    from fgl_flower.data.sources import load_source
+
+    kind, _, place = own.data.partition(":")
     if kind == "hub":
         splits, notes = hub.load(place, own.data_config, _UNNAMED, _pairs(own.columns, "columns"))
         return splits["train"], notes
@@ -103,9 +134,9 @@ def _images(own: OwnData) -> tuple[datasets.Dataset, tuple[str, ...]]:
     return source.private, source.notes
 
 
-def _in_domain(images: datasets.Dataset, domains: tuple[str, ...], domain: int) -> datasets.Dataset:
+def _in_domain(images: "datasets.Dataset", domains: tuple[str, ...], domain: int) -> "datasets.Dataset":
     """Return the images as of one domain, -1: of an unknown one."""
-    columns = folders.features(images.features["label"].names, domains)
+    columns = features(images.features["label"].names, domains)
     rows = np.full(len(images), domain, dtype=np.int64)
     return images.remove_columns("domain").add_column("domain", rows).select_columns(list(columns)).cast(columns)
 

@@ -163,4 +163,4 @@ def _rules(path: str) -> str:
 def _images(own: OwnData, config: RunConfig) -> str:
     source = own.load(config)
     notes = "".join(f"; {note}" for note in source.notes)
-    return f"{len(source.private):,} images of {len(set(source.private['label']))} classes{notes}"
+    return f"{len(source.table):,} images of {len(set(source.table.labels.tolist()))} classes{notes}"

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import datasets
+from typing import TYPE_CHECKING
 
 from fgl_flower.data.listing import Strays, class_folders_in, some, split_folders, visible_folders
 from fgl_flower.errors import DataError
+
+if TYPE_CHECKING:
+    import datasets
 
 __all__ = ["DOMAINNET_CLASSES", "DOMAINNET_DOMAINS", "Entry", "class_folders", "domainnet", "features"]
 
@@ -36,8 +38,10 @@ class Entry:
     domain: int = 0
 
 
-def features(classes: Sequence[str], domains: Sequence[str]) -> datasets.Features:
+def features(classes: Sequence[str], domains: Sequence[str]) -> "datasets.Features":
     """Return the four columns that every source has."""
+    import datasets  # here: see fgl_flower.data.rows
+
     return datasets.Features(
         image=datasets.Image(),
         label=datasets.ClassLabel(names=list(classes)),

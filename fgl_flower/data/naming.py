@@ -1,28 +1,34 @@
 """From the names that a data set has for its classes and domains to those of the federation."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import datasets
 import numpy as np
 
 from fgl_flower.data.listing import some
 from fgl_flower.errors import DataError
 
+if TYPE_CHECKING:
+    import datasets
+
+__all__ = ["LEFT_OUT", "positions_of", "under_names"]
+
 LEFT_OUT = ""  # what a name is mapped to whose images take no part
 
 
-def under_names(
-    dataset: datasets.Dataset, column: str, names: Sequence[str], mapping: Mapping[str, str] | None = None
-) -> tuple[datasets.Dataset, int]:
-    """Return a data set whose column counts in the federation's names, and how many images are left out.
+def positions_of(
+    rows: np.ndarray, own: Sequence[str], names: Sequence[str], kind: str, mapping: Mapping[str, str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of the images that take part, and where their names stand in the federation's list.
 
     Parameters
     ----------
-    dataset : datasets.Dataset
-    column : str
-        "label" or "domain", a ClassLabel.
-    names : sequence of str
-        The federation's.
+    rows : numpy.ndarray
+        Where the name of each image stands in the data set's own list, (n,) int64; -1 where it is unknown, and stays.
+    own, names : sequence of str
+        The data set's and the federation's names.
+    kind : str
+        What they name, "classes" or "domains".
     mapping : mapping of str to str, optional
         From a name of the data set's to one of the federation's; to "" for those whose images are left out. A name
         that is not in it stands for itself.
@@ -32,10 +38,8 @@ def under_names(
     DataError
         If images bear a name that is none of these.
     """
-    told, own = mapping or {}, dataset.features[column].names
-    rows = np.asarray(dataset[column], dtype=np.int64)
-    position = {name: i for i, name in enumerate(names)}
-    target = [-1] * (len(own) + 1)  # the last is for rows of -1, whose name is unknown
+    told, position = mapping or {}, {name: i for i, name in enumerate(names)}
+    target = [-1] * (len(own) + 1)  # the last is for rows of -1
     unknown = []
     for i in sorted(set(rows.tolist()) - {-1}):
         name = told.get(own[i], own[i])
@@ -46,15 +50,40 @@ def under_names(
         else:
             unknown.append(repr(own[i]))
     if unknown:
-        kind = "classes" if column == "label" else "domains"
         raise DataError(
             f"it holds {kind} that the federation does not have: {some(unknown)} "
             f"(the federation has {some(list(names))})"
         )
     new = np.array(target, dtype=np.int64)[rows]
     kept = np.flatnonzero(new != -2)
+    return kept, new[kept]
+
+
+def under_names(
+    dataset: "datasets.Dataset", column: str, names: Sequence[str], mapping: Mapping[str, str] | None = None
+) -> tuple["datasets.Dataset", int]:
+    """Return a data set whose column counts in the federation's names, and how many images are left out.
+
+    Parameters
+    ----------
+    dataset : datasets.Dataset
+    column : str
+        "label" or "domain", a ClassLabel.
+    names, mapping
+        See `positions_of`.
+
+    Raises
+    ------
+    DataError
+        If images bear a name that is none of these.
+    """
+    import datasets  # here: see fgl_flower.data.rows
+
+    rows = np.asarray(dataset[column], dtype=np.int64)
+    kind = "classes" if column == "label" else "domains"
+    kept, new = positions_of(rows, dataset.features[column].names, names, kind, mapping)
     features = datasets.Features({**dataset.features, column: datasets.ClassLabel(names=list(names))})
     result = dataset.select(kept) if len(kept) < len(rows) else dataset
     columns = list(features)
-    result = result.remove_columns(column).add_column(column, new[kept]).select_columns(columns).cast(features)
+    result = result.remove_columns(column).add_column(column, new).select_columns(columns).cast(features)
     return result, len(rows) - len(kept)

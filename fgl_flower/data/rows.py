@@ -1,13 +1,19 @@
-"""Some rows of a data set, cheap to name: `datasets` takes milliseconds to select, and a simulation selects often."""
+"""Some rows of a data set, cheap to name: `datasets` takes milliseconds to select, and a simulation selects often.
+
+Nor is it imported before a data set is asked for: that takes most of a second, in each new process of a node.
+"""
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
-import datasets
 import numpy as np
 
-__all__ = ["Rows", "Table"]
+if TYPE_CHECKING:
+    import datasets
+
+__all__ = ["FileTable", "Rows", "Table"]
 
 
 class Table:
@@ -19,11 +25,16 @@ class Table:
         Columns image, label and, where domains are known, domain.
     """
 
-    def __init__(self, dataset: datasets.Dataset) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: "datasets.Dataset") -> None:
+        self._dataset = dataset
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    @property
+    def dataset(self) -> "datasets.Dataset":
+        """All rows."""
+        return self._dataset
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -37,10 +48,58 @@ class Table:
             return np.full(len(self), -1, dtype=np.int64)
         return np.asarray(self.dataset["domain"], dtype=np.int64)
 
+    def records(self, index: np.ndarray) -> list[dict[str, Any]]:
+        """Return the images at these positions as they are stored: {"bytes", "path"} each."""
+        return self._raw[index]["image"] if len(index) else []
+
     @cached_property
-    def raw(self) -> datasets.Dataset:
-        """The images as they are stored: {"bytes", "path"} each."""
+    def _raw(self) -> "datasets.Dataset":
+        import datasets
+
         return self.dataset.select_columns("image").cast_column("image", datasets.Image(decode=False))
+
+
+class FileTable(Table):
+    """Images in files; they become a data set when one is asked for.
+
+    Parameters
+    ----------
+    files : sequence of Path
+    labels, domains : numpy.ndarray
+        (n,) int64 each.
+    classes, domain_names : sequence of str
+        Names of the labels and domains.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        labels: np.ndarray,
+        domains: np.ndarray,
+        classes: Sequence[str],
+        domain_names: Sequence[str],
+    ) -> None:
+        self._files = [str(file) for file in files]
+        self._names = classes, domain_names
+        self.labels = labels
+        self.domains = domains
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @cached_property
+    def dataset(self) -> "datasets.Dataset":
+        """All rows."""
+        import datasets
+
+        from fgl_flower.data.folders import features
+
+        columns = {"image": self._files, "label": self.labels, "domain": self.domains, "caption": [""] * len(self)}
+        return datasets.Dataset.from_dict(columns, features=features(*self._names))
+
+    def records(self, index: np.ndarray) -> list[dict[str, Any]]:
+        """Return the images at these positions as they are stored: {"bytes", "path"} each."""
+        return [{"bytes": None, "path": self._files[i]} for i in index.tolist()]
 
 
 class Rows:
@@ -58,9 +117,14 @@ class Rows:
         self.index = index
 
     @classmethod
-    def of(cls, dataset: datasets.Dataset) -> Self:
+    def of(cls, dataset: "datasets.Dataset") -> Self:
         """Return all rows of a data set."""
-        return cls(Table(dataset), np.arange(len(dataset)))
+        return cls.all_of(Table(dataset))
+
+    @classmethod
+    def all_of(cls, table: Table) -> Self:
+        """Return all rows of a table."""
+        return cls(table, np.arange(len(table)))
 
     def __len__(self) -> int:
         return len(self.index)
@@ -76,13 +140,13 @@ class Rows:
         return self.table.domains[self.index]
 
     @cached_property
-    def dataset(self) -> datasets.Dataset:
+    def dataset(self) -> "datasets.Dataset":
         """The rows as a data set."""
         return self.table.dataset.select(self.index)
 
     def records(self) -> list[dict[str, Any]]:
         """Return the images as they are stored: {"bytes", "path"} each."""
-        return self.table.raw[self.index]["image"] if len(self) else []
+        return self.table.records(self.index)
 
     def select(self, positions: Sequence[int] | np.ndarray) -> "Rows":
         """Return the rows at these positions among them."""

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import datasets
 import numpy as np
 from PIL import Image
 
@@ -13,7 +13,10 @@ from fgl_flower.data.decoding import open_image
 from fgl_flower.data.rows import Rows
 from fgl_flower.wire.payload import Prompt
 
-Captioner = Callable[[datasets.Dataset], Sequence[str]]
+if TYPE_CHECKING:
+    import datasets
+
+Captioner = Callable[["datasets.Dataset"], Sequence[str]]
 """From images, as a data set, to a scrubbed caption of each."""
 
 
@@ -37,7 +40,7 @@ class Holdings:
 
     def __init__(
         self,
-        dataset: datasets.Dataset | Rows,
+        dataset: "datasets.Dataset | Rows",
         classes: Sequence[str],
         domains: Sequence[str],
         config: RunConfig,
@@ -57,7 +60,7 @@ class Holdings:
         return len(self.rows)
 
     @property
-    def dataset(self) -> datasets.Dataset:
+    def dataset(self) -> "datasets.Dataset":
         """The images as a data set."""
         return self.rows.dataset
 

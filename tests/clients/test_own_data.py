@@ -37,7 +37,7 @@ def own(folder: Path, **told: str) -> OwnData:
 
 
 def classes_of(data: OwnData, config: RunConfig = CONFIG) -> dict[str, int]:
-    private = data.load(config).private
+    private = data.load(config).table.dataset
     names = private.features["label"].names
     assert tuple(names) == config.class_names
     return {name: private["label"].count(i) for i, name in enumerate(names) if i in private["label"]}
@@ -77,10 +77,10 @@ class TestOwnData:
 
     def test_its_domain_is_the_one_told_or_unknown(self, tmp_path: Path) -> None:
         write_images(tmp_path, {"dog": 2})
-        assert own(tmp_path, domain="sketch").load(CONFIG).private["domain"] == [1, 1]
-        assert own(tmp_path).load(CONFIG).private["domain"] == [-1, -1]
+        assert own(tmp_path, domain="sketch").load(CONFIG).table.dataset["domain"] == [1, 1]
+        assert own(tmp_path).load(CONFIG).table.dataset["domain"] == [-1, -1]
         one = CONFIG.model_copy(update={"domains": ""})
-        assert own(tmp_path).load(one).private["domain"] == [0, 0]
+        assert own(tmp_path).load(one).table.dataset["domain"] == [0, 0]
 
     def test_a_run_that_names_no_classes_is_told_so(self, tmp_path: Path) -> None:
         write_images(tmp_path, {"dog": 2})
@@ -99,7 +99,7 @@ class TestOwnData:
         rows.to_parquet(tmp_path / "set" / "train.parquet")
         data = OwnData(f"hub:{tmp_path / 'set'}", columns="image=scan, label=finding")
         assert classes_of(data) == {"cat": 1, "owl": 1}
-        assert data.load(CONFIG).private[0]["image"].size == (8, 8)
+        assert data.load(CONFIG).table.dataset[0]["image"].size == (8, 8)
         with pytest.raises(DataError, match="no column 'x'"):
             OwnData(f"hub:{tmp_path / 'set'}", columns="image=x").load(CONFIG)
 

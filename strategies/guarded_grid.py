@@ -15,7 +15,7 @@ from fgl_flower.errors import RunError
 from fgl_flower.records.ledger import Direction, Ledger
 from fgl_flower.records.result import Failure
 from fgl_flower.wire.payload import PromptPayload, Rejection, Unchanged
-from fgl_flower.wire.sizes import message_bytes
+from fgl_flower.wire.sizes import message_bytes, message_objects
 from strategies.collecting import Collector, Reply
 from strategies.failures import ClientErrors, Failures
 from strategies.gate import Gate
@@ -152,7 +152,7 @@ class GuardedGrid(Grid):
         """
         for late in self._stragglers.release(self.inner):
             node = late.metadata.src_node_id
-            self._count("up", node, message_bytes(late), 0)
+            self._count("up", node, message_bytes(late), 0, late)
             self.log({"event": "late", "client": self._name(node), "bytes": message_bytes(late)})
         nodes = list(self.inner.get_node_ids())
         self._came.update(nodes)
@@ -277,7 +277,7 @@ class GuardedGrid(Grid):
         """Return the partition of a sound reply, the reason why it is none, or None if it carries no weight."""
         node, server_round = reply.metadata.src_node_id, _server_round(message)
         if reply.has_error():
-            self._count("up", node, size, server_round)
+            self._count("up", node, size, server_round, reply)
             text = reply.error.reason or f"error {reply.error.code}"
             if self.errors is not None:
                 partition_id, text = self.errors.take(text)
@@ -295,7 +295,7 @@ class GuardedGrid(Grid):
                 self.partition_ids[node] = partition_id
                 if outcome.skipped is not None:
                     self._skipped[partition_id] = outcome.skipped
-        self._count("up", node, size, server_round)
+        self._count("up", node, size, server_round, reply)
         if isinstance(outcome, Rejection):
             return self._quarantine(node, outcome.reason, server_round)
         if outcome.payload is not None:
@@ -315,11 +315,13 @@ class GuardedGrid(Grid):
             content = id(message.content)
             if content not in sizes:
                 sizes[content] = message_bytes(message)
-            self._count("down", message.metadata.dst_node_id, sizes[content], _server_round(message))
+            self._count("down", message.metadata.dst_node_id, sizes[content], _server_round(message), message)
 
-    def _count(self, direction: Direction, node: int, size: int, server_round: int) -> None:
+    def _count(self, direction: Direction, node: int, size: int, server_round: int, message: Message) -> None:
         if self.metered:
             self.ledger.count(direction, self._name(node), size, server_round)
+            if self._deployed:
+                self.ledger.request(self._name(node), message_objects(message))
 
     def _quarantine(self, node: int, reason: str, server_round: int) -> str:
         self._shut_out.add(node)

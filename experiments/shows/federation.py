@@ -22,13 +22,17 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+from flwr.cli.build import build_fab_from_disk
 
+from experiments.deploy.app import stage
 from fgl_flower.config import RunConfig
 from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import load_source
+from fgl_flower.data.world import CLASSES
 from fgl_flower.files import read_json, write_json
 
 BIN = Path(sys.executable).parent
+_POLL = 3.0  # seconds between two requests of an idle node of Flower 1.41
 # Named after the process, so that two federations on one machine are not in each other's way.
 _CABLE = f"fgl{os.getpid() % 100_000}"
 _NETWORK = f"10.77.{os.getpid() % 256}"
@@ -233,7 +237,7 @@ def main() -> None:
     count = told.nodes
     config = RunConfig(
         dataset="world",
-        private_images=60 * count,
+        classes=", ".join(CLASSES),
         clients=count,
         rounds=1,
         images_per_class=20,
@@ -246,7 +250,9 @@ def main() -> None:
     )
     out.mkdir(parents=True, exist_ok=True)
     (out / "run.toml").write_text(tomli_w.dumps({k: v for k, v in config.to_flat().items() if v != ""}))
-    federation = Federation(out, {f"node-{i}": {} for i in range(count)}, namespaces=can_lay_cables())
+    shares = write_shares(RunConfig(private_images=60 * count, clients=count), out / "shares")
+    nodes = {f"node-{i}": {"data": f"folder:{share}"} for i, share in enumerate(shares)}
+    federation = Federation(out, nodes, namespaces=can_lay_cables())
     with federation.up():
         time.sleep(20)
         before = federation.sent() if federation.namespaces else {}
@@ -262,25 +268,31 @@ def main() -> None:
         print("no network namespaces here: what the operating system counts cannot be told apart")
         return
     ledger = read_json(out / "runs/federation/ledger.json")
+    requests, bundle = ledger["requests_per_client"], _bundle_bytes(out)
+    print(f"{requests:,.0f} requests a node; the app's bundle has {bundle:,} bytes")
     rows = []
     for way, i in (("up", 0), ("down", 1)):
         idle = sum(rested[n][i] - before[n][i] for n in rested) / count / told.idle
         whole = sum(after[n][i] - rested[n][i] for n in rested) / count
         counted = sum(client[way] for client in ledger["bytes_by_client"].values()) / count
-        rows.append(
-            {
-                "way": way,
-                "idle_bytes_a_second": idle,
-                "whole": whole,
-                "ledger": counted,
-                "beyond_idle": whole - idle * seconds,
-            }
-        )
+        protocol = requests * idle * _POLL
+        rest = whole - idle * seconds - protocol - (bundle if way == "down" else 0)
+        row = {"idle_bytes_a_second": idle, "whole": whole, "ledger": counted, "protocol": protocol, "rest": rest}
+        rows.append({"way": way, **row})
         print(
-            f"{way}, a node: {whole:,.0f} bytes on the cable in {seconds:.0f} s, {idle:,.0f} a second of them polling; "
-            f"ledger {counted:,.0f}; without the polling {(whole - idle * seconds) / counted:.2f} times the ledger"
+            f"{way}, a node: {whole:,.0f} bytes on the cable in {seconds:.0f} s; {idle:,.0f} a second of them polling, "
+            f"{idle * _POLL:,.0f} a request; ledger {counted:,.0f}, requests {protocol:,.0f}; what is left is "
+            f"{rest / counted:.3f} times the ledger"
         )
-    write_json(out / "cable.json", {"seconds": seconds, "nodes": count, "ways": rows})
+    write_json(out / "cable.json", {"seconds": seconds, "nodes": count, "bundle": bundle, "ways": rows})
+
+
+def _bundle_bytes(folder: Path) -> int:
+    """Return the size of the app as `fgl deploy run` uploads it and each node fetches it."""
+    app = folder / "app"
+    app.mkdir(exist_ok=True)
+    stage(app)
+    return len(build_fab_from_disk(app))
 
 
 if __name__ == "__main__":

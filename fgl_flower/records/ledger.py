@@ -1,8 +1,8 @@
 """What a run cost: bytes of every message, one-time model downloads, seconds by phase, peak memory.
 
 Bytes are those of Flower's own serialisation since 1.20: a message is an object tree (message, record dict, records,
-arrays, chunks of data) and each object crosses the wire once as its deflated bytes. gRPC framing, polling and TLS are
-not counted; they depend on the deployment.
+arrays, chunks of data) and each object crosses the wire once as its deflated bytes. What a deployment adds on the cable
+(HTTP, TLS, the nodes' polling, the app's bundle) is not in these bytes; the requests that it takes are counted.
 """
 
 import threading
@@ -31,6 +31,7 @@ class Ledger:
         self.clients = clients
         self._bytes: dict[str, Counter[str]] = {"up": Counter(), "down": Counter()}
         self._rounds: dict[int, Counter[str]] = defaultdict(Counter)
+        self._requests: Counter[str] = Counter()
         self._once: dict[tuple[str, str], int] = {}
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._phases: list[str] = []
@@ -42,6 +43,10 @@ class Ledger:
         """Count one message of `size` bytes from (`up`) or to (`down`) a client in a server round."""
         self._bytes[direction][client] += size
         self._rounds[server_round][direction] += size
+
+    def request(self, client: str, count: int) -> None:
+        """Count requests of Flower's protocol by which a deployed client got or sent a message."""
+        self._requests[client] += count
 
     def once(self, client: str, model_id: str, size: int) -> None:
         """Count a model that a client downloads: `size` bytes the first time, nothing after that."""
@@ -104,6 +109,7 @@ class Ledger:
             "bytes_down_per_client": self._bytes["down"].total() / self.clients,
             "bytes_once_per_client": sum(self._once.values()) / self.clients,
             "bytes_total": self.bytes_total,
+            "requests_per_client": self._requests.total() / self.clients,
             "seconds": {name: round(seconds, 3) for name, seconds in self._seconds.items()},
             "peak_memory_bytes": self._peak_memory,
             "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else None,
@@ -115,6 +121,7 @@ class Ledger:
         return {
             "bytes": {direction: dict(counts) for direction, counts in self._bytes.items()},
             "rounds": [[number, dict(split)] for number, split in self._rounds.items()],
+            "requests": dict(self._requests),
             "once": [[client, model, size] for (client, model), size in self._once.items()],
             "seconds": dict(self._seconds),
             "total": time.perf_counter() - self._started + self._seconds["total"],
@@ -125,6 +132,7 @@ class Ledger:
         """Go on from what `snapshot` returned in an earlier process, in place of what this one has counted."""
         self._bytes = {direction: Counter(counts) for direction, counts in counted["bytes"].items()}
         self._rounds = defaultdict(Counter, {number: Counter(split) for number, split in counted["rounds"]})
+        self._requests = Counter(counted.get("requests", {}))  # earlier versions counted none
         self._once = {(client, model): size for client, model, size in counted["once"]}
         self._seconds = defaultdict(float, {**counted["seconds"], "total": counted["total"]})
         self._peak_memory = max(self._peak_memory, counted["peak_memory"])
@@ -142,7 +150,7 @@ class Ledger:
                 for number, split in sorted(self._rounds.items())
             ],
             "bytes_by_client": {
-                name: {"up": up[name], "down": down[name], "once": once[name]}
+                name: {"up": up[name], "down": down[name], "once": once[name], "requests": self._requests[name]}
                 for name in sorted(set(up) | set(down) | set(once))
             },
         }

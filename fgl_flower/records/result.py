@@ -57,6 +57,9 @@ class Result(BaseModel):
     bytes_up_per_client: float = Field(0, ge=0)
     bytes_down_per_client: float = Field(0, ge=0)
     bytes_once_per_client: float = Field(0, ge=0, description="One-time downloads of models a client needs.")
+    requests_per_client: float = Field(
+        0, ge=0, description="Requests of Flower's protocol that these bytes took in a deployment."
+    )
     bytes_total: int = Field(0, ge=0, description="Every message both ways and the one-time downloads, all clients.")
     seconds: dict[str, float] = Field({}, description="Wall time by phase; 'total' is the whole run.")
     peak_memory_bytes: int = Field(0, ge=0, description="Largest resident size, child processes included.")

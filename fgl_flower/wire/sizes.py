@@ -17,6 +17,12 @@ def message_bytes(message: Message) -> int:
     return object_bytes(message)
 
 
+def message_objects(message: Message) -> int:
+    """Return how many objects Flower makes of a message, each of which crosses the wire in a request of its own."""
+    with no_object_id_recompute():
+        return len(get_all_nested_objects(message))
+
+
 def object_digest(thing: InflatableObject) -> str:
     """Return the SHA-256 of all that `object_bytes` counts, in hexadecimal."""
     with no_object_id_recompute():

@@ -8,7 +8,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from fgl_flower.records.ledger import Ledger
-from fgl_flower.wire.sizes import message_bytes, object_bytes
+from fgl_flower.wire.sizes import message_bytes, message_objects, object_bytes
 
 TaskIdentity.run_id = TaskIdentity.task_id = TaskIdentity.node_id = 1
 
@@ -28,9 +28,28 @@ def test_bytes_by_client_round_and_in_total() -> None:
     assert figures["bytes_total"] == 30 + 50 + 100 + 2000
     assert figures["bytes_by_round"] == [{"round": 1, "up": 30, "down": 100}, {"round": 2, "up": 50, "down": 0}]
     assert figures["bytes_by_client"] == {
-        "0": {"up": 30, "down": 100, "once": 1000},
-        "1": {"up": 50, "down": 0, "once": 1000},
+        "0": {"up": 30, "down": 100, "once": 1000, "requests": 0},
+        "1": {"up": 50, "down": 0, "once": 1000, "requests": 0},
     }
+
+
+def test_requests_are_counted_and_outlive_a_resumed_run() -> None:
+    ledger = Ledger(clients=4)
+    ledger.count("down", "0", 100, server_round=0)
+    ledger.request("0", 8)
+    ledger.request("1", 3)
+    ledger.request("0", 1)
+    again = Ledger(clients=4)
+    again.restore(ledger.snapshot())
+    for one in (ledger, again):
+        assert one.result_fields()["requests_per_client"] == 12 / 4
+        assert one.to_dict()["bytes_by_client"]["0"]["requests"] == 9
+
+
+def test_each_object_of_a_message_is_a_request() -> None:
+    arrays = ArrayRecord({"a": Array(np.zeros(3)), "b": Array(np.ones(3))})
+    message = Message(RecordDict({"arrays": arrays, "config": ConfigRecord({"n": 1})}), 1, "train")
+    assert message_objects(message) == 8  # the message, its records' dict, two records, two arrays, a chunk of each
 
 
 def test_inner_phases_stop_the_outer_clock() -> None:

@@ -84,3 +84,10 @@ def test_intervals_as_people_read_them() -> None:
     one, none = Interval(0.924, math.nan, 1), Interval(-0.00001, 0.01, 3)
     assert [percent_interval(i) for i in (None, one, Interval(0.924, 0.0061, 3))] == ["–", "92.4 %", "92.4 ± 0.6 %"]
     assert [points_interval(i) for i in (None, one, none)] == ["–", "+92.4", "0.0 ± 1.0"]
+
+
+def test_a_deployment_s_page_names_what_the_protocol_adds_to_its_bytes(tmp_path: Path) -> None:
+    page = write_report([made_run(tmp_path, "fgl", requests_per_client=180.0)], tmp_path / "page.html").read_text()
+    assert "about 229 kB up and 66.6 kB down" in page
+    assert "(180 requests)" in page
+    assert "requests)" not in write_report([made_run(tmp_path, "centralised")], tmp_path / "other.html").read_text()

@@ -11,9 +11,10 @@ import pytest
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from clients import client_app, training
+from clients import training
 from clients.client_app import app as deployed
 from clients.client_app import simulated
+from clients.data import Client
 from fgl_flower.config import RunConfig
 from fgl_flower.records.ledger import Ledger
 from fgl_flower.records.reading import read_run
@@ -221,6 +222,7 @@ def test_two_of_five_clients_that_fail_in_every_round_are_in_the_result(
         {"client": "1", "reason": reason, "rounds": [1, 2, 3]},
         {"client": "4", "reason": reason, "rounds": [1, 2, 3]},
     ]
+    assert stored["requests_per_client"] > 100, "each tensor of a model is a request"
     assert not (path / "clients.log").exists()
     assert "secret" not in "".join(file.read_text(errors="replace") for file in path.glob("*.json*"))
 
@@ -273,7 +275,7 @@ def test_a_deployed_client_s_whole_error_stays_in_its_owner_s_log(
         [reply] = grid.send_and_receive([Message(RecordDict(), node, "train") for node in grid.get_node_ids()])
         return reply.error.reason or ""
 
-    monkeypatch.setattr(client_app.Client, "of", fail)
+    monkeypatch.setattr(Client, "of", fail)
     logger = logging.getLogger("flwr")
     monkeypatch.setattr(logger, "filters", [])  # of an earlier `fgl` in this process
     logger.addHandler(caplog.handler)

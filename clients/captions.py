@@ -1,10 +1,11 @@
 """Captions of a client's images: made once a process, scrubbed before anything else sees them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from clients.data import Client
+from clients.kept import kept_captions
 from clients.scrubber import scrub
 from fgl_flower.data.decoding import open_image
 
@@ -29,11 +30,15 @@ def captions(client: Client, dataset: "datasets.Dataset") -> Sequence[str]:
         if len(_CAPTIONS) >= _REMEMBERED:
             _CAPTIONS.clear()
         known = (*client.source.classes, *client.source.domains)
-        captioner = _captioner(*model, config.device)
         raw = dataset.cast_column("image", datasets.Image(decode=False))["image"]
-        result: list[str] = []
-        for start in range(0, len(dataset), _BATCH):
-            result += captioner.describe([open_image(record) for record in raw[start : start + _BATCH]])
+
+        def describe(records: Sequence[Mapping[str, Any]]) -> list[str]:
+            captioner, texts = _captioner(*model, config.device), list[str]()
+            for start in range(0, len(records), _BATCH):
+                texts += captioner.describe([open_image(record) for record in records[start : start + _BATCH]])
+            return texts
+
+        result = kept_captions(raw, f"{model} {_revision(*model)}", describe) if client.keeps else describe(raw)
         _CAPTIONS[key] = tuple(scrub(caption, known) for caption in result)
     return _CAPTIONS[key]
 
@@ -45,3 +50,9 @@ def _captioner(model_id: str, revision: str, device: str) -> "Describes":
     )
 
     return load_captioner(model_id, revision, device)
+
+
+def _revision(model_id: str, revision: str) -> str:
+    from fgl_flower.foundation.captioner import captioner_revision
+
+    return captioner_revision(model_id, revision)

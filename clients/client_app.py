@@ -47,7 +47,7 @@ def _build(describe: Describe, *, deployed: bool) -> ClientApp:
             from clients.prompting import query_prompts
             from fgl_flower.wire.codec import encode
 
-            return encode(query_prompts(Client.of(context), message.content, context.state))
+            return encode(query_prompts(Client.of(context, keeps=deployed), message.content, context.state))
 
         return reply(message, context, work)
 
@@ -72,7 +72,7 @@ def _build(describe: Describe, *, deployed: bool) -> ClientApp:
             from clients.data import Client
             from clients.training import train
 
-            client = Client.of(context)
+            client = Client.of(context, keeps=deployed)
             client.policy.permit("training")
             return train(client, message.content, context.state)
 
@@ -86,7 +86,7 @@ def _build(describe: Describe, *, deployed: bool) -> ClientApp:
             from clients.data import Client
             from clients.evaluation import evaluate
 
-            client = Client.of(context)
+            client = Client.of(context, keeps=deployed)
             client.policy.permit("evaluation")
             return evaluate(client, message.content)
 
@@ -100,7 +100,7 @@ def _build(describe: Describe, *, deployed: bool) -> ClientApp:
             from clients.data import Client
             from clients.evaluation import evaluate_by_class
 
-            client = Client.of(context)
+            client = Client.of(context, keeps=deployed)
             client.policy.permit("evaluation")
             return evaluate_by_class(client, message.content)
 

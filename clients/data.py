@@ -1,7 +1,7 @@
 """A client's share of the private images: read once a process, without those that cannot be read."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from logging import WARNING
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ import numpy as np
 from flwr.app import Context
 from flwr.supercore import log
 
+from clients.kept import kept_pixels
 from clients.own_data import Own, OwnData
 from clients.policy import Policy
 from fgl_flower.config import DataConfig, RunConfig
@@ -35,15 +36,18 @@ class Client:
         The owner's rules.
     own : OwnData, optional
         The node's own data; without it the client holds a share of the run's data set.
+    keeps : bool
+        Whether what takes long is kept on disk for the next message, which another process will handle.
     """
 
     partition_id: int
     config: RunConfig
     policy: Policy = field(default_factory=Policy)
     own: OwnData | None = None
+    keeps: bool = False
 
     @classmethod
-    def of(cls, context: Context) -> "Client":
+    def of(cls, context: Context, *, keeps: bool = False) -> "Client":
         """Return the client that this context describes.
 
         Raises
@@ -57,7 +61,7 @@ class Client:
             raise ConfigError(f"partition-id = {number!r} in the node config must be 0 to {config.clients - 1}")
         rules = context.node_config.get("policy")
         policy = Policy.read(str(rules)) if rules else Policy()
-        return cls(number, config, policy, OwnData.of(context.node_config))
+        return cls(number, config, policy, OwnData.of(context.node_config), keeps)
 
     @cached_property
     def source(self) -> "Source | Own":
@@ -87,7 +91,7 @@ class Client:
 
     @property
     def _shares(self) -> "_Shares":
-        return _shares(self.source, self.division)
+        return _shares(self.source, self.division, self.keeps)
 
     @property
     def division(self) -> DataConfig:
@@ -101,14 +105,14 @@ _NAMED = 100  # files that the log names
 class _Shares:
     """The division of a data set and what has been read of it."""
 
-    def __init__(self, source: "Source | Own", config: DataConfig) -> None:
+    def __init__(self, source: "Source | Own", config: DataConfig, keeps: bool) -> None:
         if isinstance(source, Own):
             self._share: Callable[[int], Rows] = lambda number: Rows.all_of(source.table)
         else:
             from fgl_flower.data.partition import partition
 
             self._share = partition(source.private, config).rows
-        self.size = config.image_size
+        self._size, self._keeps = config.image_size, keeps
         self._images: dict[int, Images] = {}
         self._rows: dict[int, tuple[np.ndarray, tuple[str, ...]]] = {}  # of a share: what can be read, and what not
 
@@ -122,11 +126,25 @@ class _Shares:
 
     def images(self, number: int) -> "Images":
         if number not in self._images:
-            from fgl_flower.learning.images import decode_rows
-
-            self._images[number], rows = decode_rows(self._share(number), self.size)
+            self._images[number], rows = self._decoded(self._share(number))
             self._remember(number, rows, self._images[number].skipped)
         return self._images[number]
+
+    def _decoded(self, share: Rows) -> "tuple[Images, np.ndarray]":
+        from fgl_flower.learning.images import Images, decode_rows
+
+        if not self._keeps:
+            return decode_rows(share, self._size)
+
+        def decode() -> tuple[np.ndarray, np.ndarray]:
+            images, rows = decode_rows(share, self._size)
+            return images.pixels.permute(0, 2, 3, 1).numpy(), rows
+
+        pixels, rows = kept_pixels(share.records(), self._size, decode)
+        lost = share.select(np.setdiff1d(np.arange(len(share)), rows))
+        good = share.select(rows)
+        images = Images.from_arrays(pixels.copy(), good.labels.tolist(), good.domains.tolist())
+        return replace(images, skipped=readable(lost.records())[1]), rows
 
     def _checked(self, number: int) -> tuple[np.ndarray, tuple[str, ...]]:
         if number not in self._rows:
@@ -142,5 +160,5 @@ class _Shares:
 
 
 @lru_cache(maxsize=1)  # rounds reuse a division; the next run's division lets go of this one's images
-def _shares(source: "Source | Own", config: DataConfig) -> _Shares:
-    return _Shares(source, config)
+def _shares(source: "Source | Own", config: DataConfig, keeps: bool) -> _Shares:
+    return _Shares(source, config, keeps)

@@ -9,8 +9,11 @@ from flwr.app import ConfigRecord, RecordDict
 from clients.data import Client
 from clients.data_hash import data_hash
 from clients.holdings import holdings
+from clients.kept import kept_text
 from clients.policy import Policy, PolicyError
-from fgl_flower.levels.level import level_of
+from fgl_flower.config import PromptConfig
+from fgl_flower.levels.holdings import Holdings
+from fgl_flower.levels.level import Description, Level, level_of
 from fgl_flower.wire.codec import HELD_KEY, encode
 from fgl_flower.wire.payload import Prompt, PromptPayload, Unchanged
 from fgl_flower.wire.question import Question
@@ -66,7 +69,7 @@ def prompt_payload(client: Client, question: Question | None = None) -> PromptPa
         held = held.of_classes({*held.labels} - {*policy.never_mention})
     if not len(held):
         return PromptPayload(client.partition_id, skipped=len(client.skipped))
-    description = level.describe(held)
+    description = _described(client, level, held)
     payload = PromptPayload(
         client.partition_id,
         description.prompts,
@@ -80,6 +83,27 @@ def prompt_payload(client: Client, question: Question | None = None) -> PromptPa
     payload = permitted(payload, policy)
     limits = [most for most in (question.max_bytes, policy.max_bytes) if most]
     return fitted(payload, min(limits)) if limits else payload
+
+
+def _described(client: Client, level: Level, held: Holdings) -> Description:
+    """Return what a level says; a deployed client remembers what took a model to say."""
+    config = client.config
+    models = level.models(config)
+    if not (client.keeps and models):
+        return level.describe(held)
+    from fgl_flower.foundation.captioner import captioner_revision
+    from fgl_flower.foundation.generator import inspect
+
+    depends = [
+        type(level).__qualname__,
+        config.part(PromptConfig).model_dump(mode="json"),
+        client.partition_id,  # tokens are learned from a seed of its own
+        captioner_revision(config.captioner, config.captioner_revision) if "captioner" in models else "",
+        inspect(config.generator, config.generator_revision).revision if models - {"captioner"} else "",
+        [held.labels, held.image_domains, sorted(held.unnamed)],
+    ]
+    text = kept_text("descriptions", held.rows.records(), depends, lambda: level.describe(held).to_json())
+    return Description.from_json(text)
 
 
 def permitted(payload: PromptPayload, policy: Policy) -> PromptPayload:

@@ -1,9 +1,11 @@
 """What a prompt level is: a client half that describes images, a server half that turns descriptions into offers."""
 
 import inspect
+import json
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from fgl_flower.config import RunConfig
 from fgl_flower.extension_points import PROMPT_LEVEL
@@ -37,6 +39,19 @@ class Description:
     prompts: tuple[Prompt, ...]
     arrays: Mapping[str, Vectors] = field(default_factory=dict)
     seconds: int = field(default=0, compare=False)
+
+    def to_json(self) -> str:
+        """Return all of it as text."""
+        prompts = [[p.text, p.label, p.domain, p.count] for p in self.prompts]
+        arrays = {name: [v.rows, v.width, b64encode(v.data).decode()] for name, v in self.arrays.items()}
+        return json.dumps({"prompts": prompts, "arrays": arrays, "seconds": self.seconds})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return what `to_json` was called of."""
+        told = json.loads(text)
+        arrays = {name: Vectors(rows, width, b64decode(data)) for name, (rows, width, data) in told["arrays"].items()}
+        return cls(tuple(Prompt(*prompt) for prompt in told["prompts"]), arrays, told["seconds"])
 
 
 @dataclass(frozen=True)

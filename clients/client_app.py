@@ -28,6 +28,9 @@ def _build(describe: Describe, *, deployed: bool) -> ClientApp:
     app = ClientApp()
 
     def reply(message: Message, context: Context, work: Callable[[], RecordDict]) -> Message:
+        if not deployed and (why := _simulated_absence(message, context)):
+            who = f"client {context.node_config['partition-id']} in {message.metadata.message_type}"
+            return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"{who}: {why}"), reply_to=message)
         try:
             content = work()
             if log_file := context.node_config.get("log"):
@@ -107,6 +110,14 @@ def _build(describe: Describe, *, deployed: bool) -> ClientApp:
         return reply(message, context, work)
 
     return app
+
+
+def _simulated_absence(message: Message, context: Context) -> str:
+    if not (context.run_config.get("dropout") or context.run_config.get("straggler-seconds")):
+        return ""
+    from clients.unreliable import absence
+
+    return absence(message, int(context.node_config["partition-id"]), context.run_config)
 
 
 def _in_a_line(error: Exception, hide: re.Pattern[str] | None = None) -> str:

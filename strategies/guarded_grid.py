@@ -14,6 +14,7 @@ from flwr.supercore.run import Run
 from fgl_flower.errors import RunError
 from fgl_flower.records.ledger import Direction, Ledger
 from fgl_flower.records.result import Failure
+from fgl_flower.wire.limits import SIMULATED
 from fgl_flower.wire.payload import PromptPayload, Rejection, Unchanged
 from fgl_flower.wire.sizes import message_bytes, message_objects
 from strategies.collecting import Collector, Reply
@@ -217,7 +218,8 @@ class GuardedGrid(Grid):
         self._count_down(sent)  # after the replies, by which a node's partition id, its name in the ledger, is known
         if kind.startswith("train") or (kind == "query.prompts" and number == 0):
             self._empty = self._empty + 1 if reason else 0
-            if reason and (everyone or self._empty >= EMPTY_ROUNDS):
+            away = kind.startswith("train") and SIMULATED in reason  # by chance all at once: the next round may do
+            if reason and ((everyone and not away) or self._empty >= EMPTY_ROUNDS):
                 who = f"none of {len(sent)} clients" if everyone else f"in {self._empty} rounds none that was asked"
                 raise RunError(f"round {number}: {who} gave a usable reply; the last one {reason}")
             if len(admitted) < (least := min(self._quorum, len(sent))):
@@ -277,12 +279,13 @@ class GuardedGrid(Grid):
         """Return the partition of a sound reply, the reason why it is none, or None if it carries no weight."""
         node, server_round = reply.metadata.src_node_id, _server_round(message)
         if reply.has_error():
-            self._count("up", node, size, server_round, reply)
             text = reply.error.reason or f"error {reply.error.code}"
             if self.errors is not None:
                 partition_id, text = self.errors.take(text)
                 if partition_id is not None:
                     self._names[node] = partition_id
+            if not text.startswith(SIMULATED):  # who is away sends nothing
+                self._count("up", node, size, server_round, reply)
             return self._fail(node, text, server_round)
         outcome = self.gate.check(message.metadata.message_type, reply)
         if not isinstance(outcome, Rejection) and (partition_id := outcome.partition_id) is not None:

@@ -71,6 +71,8 @@ def serve(grid: Grid, config: RunConfig, folder: RunFolder, *, engine: str = "in
         folder.muted = state.checkpoint is not None  # until the accounts of that round are back
     with ledger.measuring():
         server = Server(grid, config, folder, ledger, engine=engine, limits=_limits(config), state=state)
+        if engine == "deployment" and (config.dropout or config.straggler_seconds):
+            folder.warn("dropout and straggler-seconds are simulated by fgl run alone: the nodes are as they are")
         if config.method not in METHODS_WITHOUT_CLIENTS:
             wait_for_clients(server.grid, config, folder.warn)
         result = server.finish(_run(server))

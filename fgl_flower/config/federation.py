@@ -34,7 +34,19 @@ class FederationConfig(Seeded):
     fine_tune_lr: float = Field(
         0.01, gt=0, description="Peak learning rate of fine-tuning: small, for it refines a model and starts none."
     )
-    fraction: float = Field(1.0, gt=0, le=1, description="Share of the clients that train in a round.")
+    fraction: float = Field(1.0, gt=0, le=1, description="Share of the clients that train in a round, at least one.")
+    dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Probability that a client is away in a round; simulated by `fgl run`, seeded, without waiting.",
+    )
+    straggler_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="Mean of the exponential distribution of how long a client's answer takes; those beyond "
+        "round-timeout (prompt-timeout) come too late. Simulated by `fgl run`, seeded, without waiting.",
+    )
     selection: Literal["validation", "clients"] = Field(
         "validation",
         description="What chooses among a run's models: the server's validation images, by which server training keeps "

@@ -10,6 +10,8 @@ from typing import Literal
 
 Kind = Literal["text", "embeddings", "tokens"]
 
+SIMULATED = "simulated: "  # how the error reply of a client begins that is away or late only by the run's own wish
+
 
 def rough_tokens(text: str) -> int:
     """Return a high guess of a text's tokens: one for each mark and each four letters of a word."""

@@ -21,7 +21,7 @@ demo: $(READY) ## FGL, FedAvg and centralised training side by side; run folders
 	$(BIN)/fgl compare experiments/demo/*.toml --runs-dir $(RUNS)
 
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(READY) ## Check style, types and the arrows between packages
 	$(BIN)/ruff check .

@@ -66,7 +66,7 @@ def test_any_strategy_of_flowers_is_a_method_and_can_be_wrapped() -> None:
     config = RunConfig(method=reference, rounds=1, fraction=0.5)
     strategy = strategy_of(reference, config)
     assert isinstance(strategy, FedMedian)
-    assert strategy.fraction_train == 0.5
+    assert strategy.fraction_train == pytest.approx(0.5)
     assert isinstance(strategy_of(reference, RunConfig(wrapped=reference)), FedMedian)
 
 

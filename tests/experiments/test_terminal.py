@@ -70,7 +70,8 @@ def on_a_terminal(command: Sequence[str], columns: int) -> str:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     plain = environment(TERM="dumb", NO_COLOR="1")
-    plain.pop("COLUMNS", None)
+    for size in ("COLUMNS", "LINES"):
+        plain.pop(size, None)
     with subprocess.Popen(command, env=plain, stdout=theirs, stderr=theirs, stdin=theirs):
         os.close(theirs)
         text = b""

@@ -267,7 +267,7 @@ def test_errors_are_kept_up_to_a_number_and_never_end_a_run(tmp_path: Path) -> N
 def test_a_deployed_client_s_whole_error_stays_in_its_owner_s_log(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(context: Context) -> None:
+    def fail(context: Context, *, keeps: bool) -> None:
         raise ValueError("two\nlines of /home/owner/private")
 
     def reason(app: ClientApp) -> str:

@@ -1,5 +1,6 @@
 """Simulated absence: as often as asked for, the same in every engine, and no reason to end a run."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,21 @@ from tests.whole_runs import small
 AWAY, LATE = "simulated: away in this round", "simulated: no answer within 60 s"
 
 
+InlineGrid(simulated, 1, {})  # gives the process an identity, without which Flower makes no message
+
+
+@lru_cache
+def message(kind: str, server_round: int) -> Message:
+    return Message(RecordDict({"config": ConfigRecord({"server-round": server_round})}), 1, kind)
+
+
+@lru_cache
+def flat(**keys: Any) -> dict[str, Any]:
+    return RunConfig(clients=1000, round_timeout=60, **keys).to_flat()
+
+
 def why(kind: str, partition: int, server_round: int, **keys: Any) -> str:
-    config = RunConfig(clients=1000, round_timeout=60, **keys)
-    InlineGrid(simulated, 1, {})  # gives the process an identity, without which Flower makes no message
-    message = Message(RecordDict({"config": ConfigRecord({"server-round": server_round})}), 1, kind)
-    return absence(message, partition, config.to_flat())
+    return absence(message(kind, server_round), partition, flat(**keys))
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
@@ -69,8 +80,8 @@ def run(config: RunConfig, app: Any = simulated, engine: str = "inline") -> Any:
 def test_a_run_goes_on_with_who_is_there_and_names_who_was_not(tmp_path: Path, tiny_checkpoint: Path) -> None:
     config = small(tmp_path, "fedavg", str(tiny_checkpoint), clients=4, rounds=6, dropout=0.5, partition="iid")
     found = run(config)
-    flat = config.to_flat()
-    expected = {str(p): [r for r in range(1, 7) if absence(message(r), p, flat)] for p in range(4)}
+    told = config.to_flat()
+    expected = {str(p): [r for r in range(1, 7) if absence(message("train", r), p, told)] for p in range(4)}
     assert {one.client: one.rounds for one in found.result.failures} == {p: r for p, r in expected.items() if r}
     assert {one.reason for one in found.result.failures} == {AWAY}
     assert not (found.path / "clients.log").exists(), "nothing went wrong"
@@ -80,18 +91,14 @@ def test_a_run_goes_on_with_who_is_there_and_names_who_was_not(tmp_path: Path, t
     assert all(up[name] == pytest.approx(one * count, rel=0.01) for name, count in trained.items())
 
 
-def message(server_round: int) -> Message:
-    return Message(RecordDict({"config": ConfigRecord({"server-round": server_round})}), 1, "train")
-
-
 def test_a_round_without_anyone_is_passed_over_and_three_in_a_row_are_too_many(
     tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
-    flat = small(tmp_path, "fedavg", str(tiny_checkpoint)).to_flat()
+    plain = small(tmp_path, "fedavg", str(tiny_checkpoint)).to_flat()
 
     def nobody(seed: int, share: float) -> list[bool]:
-        keys = {**flat, "seed": seed, "dropout": share}
-        return [all(absence(message(r), p, keys) for p in range(2)) for r in range(1, 5)]
+        keys = {**plain, "seed": seed, "dropout": share}
+        return [all(absence(message("train", r), p, keys) for p in range(2)) for r in range(1, 5)]
 
     lonely = next(seed for seed in range(1000) if nobody(seed, 0.5) == [False, True, False, False])
     few = {"clients": 2, "rounds": 4, "partition": "iid"}
@@ -106,12 +113,12 @@ def test_a_round_without_anyone_is_passed_over_and_three_in_a_row_are_too_many(
 
 
 def test_who_missed_the_prompt_round_is_asked_again_where_it_recurs(tmp_path: Path, tiny_checkpoint: Path) -> None:
-    flat = small(tmp_path, "fgl", str(tiny_checkpoint)).to_flat()
+    plain = small(tmp_path, "fgl", str(tiny_checkpoint)).to_flat()
     keys = {"clients": 3, "rounds": 3, "partition": "iid", "prompt_every": 1, "client_evaluation": False}
 
     def away(seed: int, server_round: int) -> list[int]:
-        told = {**flat, "seed": seed, "dropout": 0.3}
-        return [p for p in range(3) if absence(message(server_round), p, told)]
+        told = {**plain, "seed": seed, "dropout": 0.3}
+        return [p for p in range(3) if absence(message("train", server_round), p, told)]
 
     seed = next(s for s in range(1000) if len(away(s, 0)) == 1 and not away(s, 1) and not away(s, 2))
     found = run(small(tmp_path, "fgl", str(tiny_checkpoint), seed=seed, dropout=0.3, **keys))

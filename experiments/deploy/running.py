@@ -22,6 +22,7 @@ from fgl_flower.records.process import GONE, why_gone
 Watch = Callable[[str, int, int], None]
 
 _POLL, _ASK = 1.0, 15.0  # seconds between two looks at the run folder, and between two questions to Flower
+_ONCE = {"synthesis", "server-training"}  # phases that are over when another begins
 _SILENT = 180.0  # seconds for a SuperLink to be started again
 
 
@@ -72,6 +73,8 @@ def wait(run_id: int, server: Path, connection: str, folder: Callable[[], Path |
             seen = read_json(path / "progress.json", {})
             now = (seen.get("phase", ""), seen.get("done", 0), seen.get("total", 0))
             if now[2] and now != last:
+                if last and last[0] != now[0] and last[0] in _ONCE:  # its end fell between two looks
+                    watch(last[0], last[2], last[2])
                 watch(*now)
                 last = now
         if state != "running" or time.monotonic() >= ask_at:  # asking costs a process of Flower's each time

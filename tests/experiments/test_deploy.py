@@ -1,5 +1,6 @@
 """What `fgl deploy` writes and finds, `fgl node` shows and `fgl status` says."""
 
+import json
 import os
 import subprocess
 import time
@@ -200,3 +201,31 @@ class TestNode:
         said = capsys.readouterr().out
         assert "query.prompts" in said
         assert "1 replies, 2.05 kB (2,048 bytes) in all" in said
+
+
+def test_a_phase_whose_end_fell_between_two_looks_is_shown_as_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from experiments.deploy import running
+
+    looks = iter([("synthesis", 0, 50), ("server-training", 1, 2), ("rounds", 1, 5), ("fine-tuning", 1, 2)])
+
+    def folder() -> Path:
+        phase, done, total = next(looks)
+        (tmp_path / "progress.json").write_text(json.dumps({"phase": phase, "done": done, "total": total}))
+        (tmp_path / "status.json").write_text('{"state": "queued"}')
+        return tmp_path
+
+    answers = iter(["running", "running", "running", "finished:completed"])
+    monkeypatch.setattr(running, "status_of", lambda *where: next(answers))
+    monkeypatch.setattr(running.time, "sleep", lambda seconds: None)
+    told: list[tuple[str, int, int]] = []
+    assert running.wait(1, tmp_path, "", folder, lambda *now: told.append(now)) == "finished:completed"
+    assert told == [
+        ("synthesis", 0, 50),
+        ("synthesis", 50, 50),
+        ("server-training", 1, 2),
+        ("server-training", 2, 2),
+        ("rounds", 1, 5),
+        ("fine-tuning", 1, 2),
+    ]

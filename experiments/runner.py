@@ -108,6 +108,13 @@ class ConfiguredClient:
             context.run_config = before  # Flower refuses a context that comes back with another one
 
 
+def client_workers(config: RunConfig) -> int:
+    """Return how many clients of a simulation work at the same time: as many as torch's threads here are enough for."""
+    import torch
+
+    return min(config.clients, config.client_workers or max(1, torch.get_num_threads() // config.client_cpus))
+
+
 def _serve_with_ray(config: RunConfig, folder: RunFolder) -> None:
     os.environ.setdefault("RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES", str(OBJECT_STORE_BYTES))
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a thread that outlives the simulation starts Ray once more
@@ -141,12 +148,16 @@ def _serve_with_ray(config: RunConfig, folder: RunFolder) -> None:
         folder.watch = watch_while_clients_live
         serve(grid, config, folder, engine="ray")
 
-    cores = os.cpu_count() or 1
-    actors = min(config.clients, cores)
-    resources: dict[str, Any] = {"num_cpus": cores // actors, "num_gpus": torch.cuda.device_count() / actors}
+    workers = client_workers(config)
+    resources: dict[str, Any] = {
+        "num_cpus": config.client_cpus,
+        "num_gpus": config.client_gpus or torch.cuda.device_count() / workers,
+    }
     # "local": without an address Ray would follow the one that some `ray start` left behind, and find nobody there
     address = os.environ.get("RAY_ADDRESS")
-    ray: dict[str, Any] = {"address": address} if address else {"address": "local", "num_cpus": cores}
+    ray: dict[str, Any] = {"address": address} if address else {"address": "local"}
+    if not address:
+        ray["num_cpus"] = workers * config.client_cpus  # Ray believes it, which is how many actors there are
     try:
         run_simulation(
             server_app=server_app,

@@ -21,6 +21,21 @@ class MachineConfig(Part):
     ray_address: str = Field(
         "", description="Ray engine: address of a running cluster; empty: RAY_ADDRESS, else this machine."
     )
+    client_workers: int = Field(
+        0,
+        ge=0,
+        description="Simulation: clients that work at the same time, as threads or as Ray actors; 0: as many as "
+        "the cores hold (on a GPU in process: one).",
+    )
+    client_cpus: int = Field(
+        1,
+        ge=1,
+        description="Simulation: threads of a client; the last bits of a training depend on them, so every engine and "
+        "machine gives each client the same.",
+    )
+    client_gpus: float = Field(
+        0.0, ge=0, description="Simulation by Ray: GPUs of a client, a fraction or more; 0: all of them shared evenly."
+    )
     min_clients: int = Field(
         0,
         ge=0,

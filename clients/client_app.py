@@ -7,7 +7,9 @@ for training and evaluation, a captioner for captions, neither for prompts made 
 import re
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from logging import ERROR
+from typing import TYPE_CHECKING
 
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -15,6 +17,9 @@ from flwr.common.constant import ErrorCode
 from flwr.supercore import log
 
 from clients.sent import note
+
+if TYPE_CHECKING:
+    from clients.data import Client
 
 Describe = Callable[[Exception, Message, Context], str]
 """Returns what the server is told of an error, and keeps the rest where it belongs."""
@@ -26,6 +31,12 @@ _PATH = re.compile(r"""(?<!\w)(?:~|[A-Za-z]:)?[/\\][^'"():;,]*|[^\s'"(]*[/\\][^\
 def _build(describe: Describe, *, deployed: bool) -> ClientApp:
     """Return the app of a client that describes its errors in this way and, if deployed, tells its versions."""
     app = ClientApp()
+
+    def threads(client: "Client") -> AbstractContextManager[None]:
+        """Give a simulated client as many threads under every engine: its sums' last bits depend on them."""
+        from fgl_flower.learning.threads import torch_threads
+
+        return nullcontext() if deployed else torch_threads(client.config.client_cpus)
 
     def reply(message: Message, context: Context, work: Callable[[], RecordDict]) -> Message:
         if not deployed and (why := _simulated_absence(message, context)):
@@ -77,7 +88,8 @@ def _build(describe: Describe, *, deployed: bool) -> ClientApp:
 
             client = Client.of(context, keeps=deployed)
             client.policy.permit("training")
-            return train(client, message.content, context.state)
+            with threads(client):
+                return train(client, message.content, context.state)
 
         return reply(message, context, work)
 
@@ -91,7 +103,8 @@ def _build(describe: Describe, *, deployed: bool) -> ClientApp:
 
             client = Client.of(context, keeps=deployed)
             client.policy.permit("evaluation")
-            return evaluate(client, message.content)
+            with threads(client):
+                return evaluate(client, message.content)
 
         return reply(message, context, work)
 
@@ -105,7 +118,8 @@ def _build(describe: Describe, *, deployed: bool) -> ClientApp:
 
             client = Client.of(context, keeps=deployed)
             client.policy.permit("evaluation")
-            return evaluate_by_class(client, message.content)
+            with threads(client):
+                return evaluate_by_class(client, message.content)
 
         return reply(message, context, work)
 

@@ -1,6 +1,8 @@
 """A client's share of a round of federated training."""
 
+import copy
 import hashlib
+from functools import lru_cache
 
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
@@ -61,9 +63,14 @@ def train(client: Client, content: RecordDict, state: RecordDict) -> RecordDict:
 def load(client: Client, arrays: ArrayRecord) -> Classifier:
     """Return the run's classifier with these weights."""
     config = client.config
-    model = build_model(config.model, len(client.source.classes), config.norm, seed=config.seed)
+    model = copy.deepcopy(_untrained(config.model, len(client.source.classes), config.norm, config.seed))
     load_arrays(model, arrays)
     return model
+
+
+@lru_cache(maxsize=1)  # its weights are drawn once, and not for every client that gets others at once
+def _untrained(name: str, classes: int, norm: str, seed: int) -> Classifier:
+    return build_model(name, classes, norm, seed=seed)
 
 
 def round_seed(seed: int, partition_id: int, server_round: int) -> int:

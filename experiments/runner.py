@@ -56,8 +56,8 @@ def run_folder(
     ----------
     config : RunConfig
     engine : "inline" or "ray"
-        Call the clients one after another in this process, or spread them over Ray actors by Flower's own simulation.
-        Both give the same result; Ray pays off where clients are heavy and cores are many.
+        Call the clients in this process, several at a time, or spread them over Ray actors by Flower's own simulation.
+        Both give the same result to the bit; Ray pays off where clients are heavy and cores are many.
     command : str
         The command line, kept for the report.
     watch : callable, optional
@@ -85,7 +85,8 @@ def run_folder(
             if engine == "ray":
                 _serve_with_ray(config, folder)
             else:
-                serve(InlineGrid(simulated, config.clients, config.to_flat()), config, folder, engine="inline")
+                grid = InlineGrid(simulated, config.clients, config.to_flat(), workers=client_workers(config, "inline"))
+                serve(grid, config, folder, engine="inline")
         except Exception as error:
             if (whole := folder.path / CLIENT_ERRORS).exists():
                 error.add_note(f"the clients' whole errors: {whole}")
@@ -108,11 +109,21 @@ class ConfiguredClient:
             context.run_config = before  # Flower refuses a context that comes back with another one
 
 
-def client_workers(config: RunConfig) -> int:
-    """Return how many clients of a simulation work at the same time: as many as torch's threads here are enough for."""
+def client_workers(config: RunConfig, engine: Engine) -> int:
+    """Return how many clients of a simulation work at the same time.
+
+    By default as many as torch's threads here are enough for; one after the other in a process with a GPU, on which
+    clients would wait for each other.
+    """
     import torch
 
-    return min(config.clients, config.client_workers or max(1, torch.get_num_threads() // config.client_cpus))
+    from fgl_flower.device import resolve_device
+
+    if engine == "inline" and resolve_device(config.device).type != "cpu":
+        default = 1
+    else:
+        default = max(1, torch.get_num_threads() // config.client_cpus)
+    return min(config.clients, config.client_workers or default)
 
 
 def _serve_with_ray(config: RunConfig, folder: RunFolder) -> None:
@@ -148,7 +159,7 @@ def _serve_with_ray(config: RunConfig, folder: RunFolder) -> None:
         folder.watch = watch_while_clients_live
         serve(grid, config, folder, engine="ray")
 
-    workers = client_workers(config)
+    workers = client_workers(config, "ray")
     resources: dict[str, Any] = {
         "num_cpus": config.client_cpus,
         "num_gpus": config.client_gpus or torch.cuda.device_count() / workers,

@@ -1,15 +1,18 @@
 """`InlineGrid`: a federation inside the calling process.
 
 Flower's own simulation starts a Ray cluster: right for many cores, 10 s of start-up for a two-second run. This grid
-calls the `ClientApp` directly, one client after the other, with the same messages, contexts and error replies, so the
-same apps run in tests and small runs unchanged. It is deterministic: node ids and order depend on nothing but the
-number of clients.
+calls the `ClientApp` directly, with the same messages, contexts and error replies, so the same apps run in tests and
+small runs unchanged. It is deterministic: node ids depend on nothing but the number of clients, and
+clients know nothing of each other.
 """
 
 import hashlib
+import math
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -19,6 +22,8 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 UserConfig = Mapping[str, bool | float | int | str]
+
+_PARALLEL = ("train", "evaluate")  # messages that are answered side by side
 
 
 class InlineGrid(Grid):
@@ -35,6 +40,10 @@ class InlineGrid(Grid):
         What clients see as ``context.run_config``.
     node_configs : mapping of int to mapping, optional
         Further node-config entries by partition id.
+    workers : int
+        Clients that train or evaluate at the same time, each in a thread of its own: torch's operators let other
+        threads run meanwhile, and small ones gain more from that than from several threads each. Other messages are
+        answered one after the other, as not every captioner can be called by two threads at once.
 
     Attributes
     ----------
@@ -45,7 +54,8 @@ class InlineGrid(Grid):
     -----
     Each client keeps its ``context.state`` from message to message. A client receives copies of the records (the
     arrays' bytes are shared), so that what it changes reaches neither the server nor another client. The timeout is
-    checked between clients: a running one is never interrupted, those after it give no reply.
+    checked when a client begins: a running one is never interrupted, those after it give no reply. No more than
+    ``workers + 1`` replies wait for their reader.
     """
 
     def __init__(
@@ -54,6 +64,8 @@ class InlineGrid(Grid):
         num_clients: int,
         run_config: UserConfig,
         node_configs: Mapping[int, UserConfig] | None = None,
+        *,
+        workers: int = 1,
     ) -> None:
         if num_clients < 1:
             raise ValueError(f"num_clients = {num_clients}: a federation has at least one client")
@@ -62,6 +74,8 @@ class InlineGrid(Grid):
         self._run_config = dict(run_config)
         self._num_clients = num_clients
         self._node_configs = node_configs or {}
+        self._workers = workers
+        self._seconds: dict[int, float] = {}  # that a node's last answer took
         self.partition_ids = {_node_id(partition_id): partition_id for partition_id in range(num_clients)}
         self._contexts: dict[int, Context] = {}
         self._run = Run.create_empty(run_id=TaskIdentity.run_id)
@@ -101,22 +115,55 @@ class InlineGrid(Grid):
         return [self._replies.pop(i) for i in message_ids if i in self._replies]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Deliver messages one after the other and return the replies; `timeout` in seconds."""
+        """Deliver messages and return the replies; `timeout` in seconds."""
         return list(self.stream(messages, timeout))
 
     def stream(self, messages: Iterable[Message], timeout: float | None = None) -> Iterator[Message]:
-        """Deliver messages one after the other and yield each reply as it comes; `timeout` in seconds."""
+        """Deliver messages and yield each reply as it comes; `timeout` in seconds."""
         for _, reply in self._deliver(messages, timeout):
             if reply is not None:
                 yield reply
 
     def _deliver(self, messages: Iterable[Message], timeout: float | None) -> Iterator[tuple[str, Message | None]]:
         deadline = None if timeout is None else time.monotonic() + timeout
+
+        def answer(message_id: str, message: Message) -> Message | None:
+            in_time = deadline is None or time.monotonic() < deadline
+            return self._answer(message_id, message) if in_time else None
+
+        numbered = []
         for message in messages:
             self._sent += 1
-            message_id = f"{self._sent:064x}"  # as long as Flower's own
-            in_time = deadline is None or time.monotonic() < deadline
-            yield message_id, self._answer(message_id, message) if in_time else None
+            numbered.append((f"{self._sent:064x}", message))  # an id as long as Flower's own
+        if self._workers > 1 and all(message.metadata.message_type.startswith(_PARALLEL) for _, message in numbered):
+            yield from self._side_by_side(answer, numbered)
+        else:
+            for message_id, message in numbered:
+                yield message_id, answer(message_id, message)
+
+    def _side_by_side(
+        self, answer: Callable[[str, Message], Message | None], numbered: Sequence[tuple[str, Message]]
+    ) -> Iterator[tuple[str, Message | None]]:
+        """Yield ids and answers as they come; who took longest the last time begins first, so that nobody waits."""
+
+        def timed(message_id: str, message: Message) -> tuple[str, Message | None]:
+            began = time.monotonic()
+            reply = answer(message_id, message)
+            self._seconds[message.metadata.dst_node_id] = time.monotonic() - began
+            return message_id, reply
+
+        waiting = deque(sorted(numbered, key=lambda pair: -self._seconds.get(pair[1].metadata.dst_node_id, math.inf)))
+        running: set[Future[tuple[str, Message | None]]] = set()
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="client")
+        try:
+            while waiting or running:
+                while waiting and len(running) <= self._workers:
+                    running.add(pool.submit(timed, *waiting.popleft()))
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        finally:  # after an interrupt, too, when no further client begins
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def states(self) -> dict[int, RecordDict]:
         """Return what clients keep from message to message, by node, of those who keep anything."""

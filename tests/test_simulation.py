@@ -1,6 +1,8 @@
 """`InlineGrid` behaves as Flower's own grids do."""
 
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import pytest
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -96,3 +98,71 @@ def test_a_thousand_clients_cost_little() -> None:
     start = time.monotonic()
     assert len(list(grid.send_and_receive(messages(grid)))) == 999
     assert time.monotonic() - start < 5
+
+
+@dataclass
+class Seen:
+    """Who began, in this order, and how many were at work then."""
+
+    began: list[int] = field(default_factory=list)
+    at_work: list[int] = field(default_factory=list)
+
+
+def training_app(seen: Seen, seconds: dict[int, float]) -> ClientApp:
+    app, running = ClientApp(), list[int]()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        number = int(context.node_config["partition-id"])  # type: ignore[arg-type]
+        running.append(number)
+        seen.began.append(number)
+        seen.at_work.append(len(running))
+        time.sleep(seconds.get(number, 0.01))
+        running.remove(number)
+        if number == 3:
+            raise ValueError("client three is ill")
+        return Message(RecordDict({"m": MetricRecord({"partition": number})}), reply_to=message)
+
+    return app
+
+
+def partitions(replies: Iterable[Message]) -> list[int]:
+    return [reply.content["m"]["partition"] for reply in replies if not reply.has_error()]
+
+
+def test_workers_train_side_by_side_and_every_client_answers_once() -> None:
+    seen = Seen()
+    grid = InlineGrid(training_app(seen, {}), 9, {}, workers=3)
+    replies = list(grid.send_and_receive(messages(grid)))
+    assert sorted(partitions(replies)) == [0, 1, 2, 4, 5, 6, 7, 8]
+    assert [reply.has_error() for reply in replies].count(True) == 1
+    assert max(seen.at_work) == 3
+
+
+def test_who_took_longest_begins_first_the_next_time() -> None:
+    seen = Seen()
+    grid = InlineGrid(training_app(seen, {4: 0.3, 2: 0.15}), 5, {}, workers=2)
+    list(grid.send_and_receive(messages(grid)))
+    assert seen.began[:2] == [0, 1]
+    seen.began.clear()
+    list(grid.send_and_receive(messages(grid)))
+    assert seen.began[:2] == [4, 2]
+
+
+def test_no_client_begins_after_the_reader_has_gone() -> None:
+    seen = Seen()
+    grid = InlineGrid(training_app(seen, {}), 50, {}, workers=2)
+    stream = grid.stream(messages(grid))
+    next(stream)
+    time.sleep(0.2)
+    assert len(seen.began) <= 4  # one read, three that wait for the reader
+    stream.close()  # type: ignore[attr-defined]
+    time.sleep(0.1)
+    assert len(seen.began) <= 4
+
+
+def test_workers_observe_the_timeout() -> None:
+    seen = Seen()
+    grid = InlineGrid(training_app(seen, dict.fromkeys(range(20), 0.05)), 20, {}, workers=2)
+    replies = list(grid.send_and_receive(messages(grid), timeout=0.12))
+    assert len(replies) == len(seen.began) < 20

@@ -1,10 +1,11 @@
-"""Augmentation of whole batches: kornia's, with one gather instead of its crop for small images."""
+"""Augmentation of whole batches: kornia's crops, but one gather for small images."""
 
 import torch
-from kornia.augmentation import RandomHorizontalFlip, RandomResizedCrop
+from kornia.augmentation import RandomResizedCrop
 from torch.nn import functional as F
 
 from fgl_flower.learning.images import normalise
+from fgl_flower.learning.randomness import own_randomness
 
 __all__ = ["Augmenter"]
 
@@ -25,24 +26,29 @@ class Augmenter:
     pixels : torch.Tensor
         (N, 3, S, S) uint8, already on the device of training.
     seed : int
-        Seed of crops; flips and resized crops follow torch's global generator, as kornia draws from it.
+        Seed of crops and flips.
     """
 
     def __init__(self, pixels: torch.Tensor, seed: int) -> None:
         size = pixels.shape[-1]
         self.small = size <= _SMALL
-        self.flip = RandomHorizontalFlip(p=0.5)
+        self.generator = torch.Generator().manual_seed(seed)
         if self.small:
             padded = F.pad(pixels.float(), (_PADDING,) * 4, mode="reflect").to(torch.uint8).permute(0, 2, 3, 1)
             self.windows = padded.contiguous().unfold(1, size, 1).unfold(2, size, 1)  # (N, 9, 9, 3, S, S) view
-            self.generator = torch.Generator().manual_seed(seed)
         else:
             self.pixels = pixels
             self.crop = RandomResizedCrop((size, size), p=1.0)
 
     def __call__(self, index: torch.Tensor) -> torch.Tensor:
         """Return the normalised (n, 3, S, S) float32 batch of the images at `index`, (n,) int64."""
-        if not self.small:
-            return normalise(self.flip(self.crop(self.pixels[index].float())))
-        row, column = torch.randint(2 * _PADDING + 1, (2, len(index)), generator=self.generator)
-        return normalise(self.flip(self.windows[index, row, column].float()))
+        if self.small:
+            row, column = torch.randint(2 * _PADDING + 1, (2, len(index)), generator=self.generator)
+            batch = self.windows[index, row, column]
+        else:
+            batch = self.pixels[index].float()
+            with own_randomness(int(torch.randint(2**31, (), generator=self.generator))):
+                drawn = self.crop.forward_parameters(batch.shape)
+            batch = self.crop(batch, params=drawn)
+        flipped = (torch.rand(len(index), generator=self.generator) < 0.5).to(batch.device)
+        return normalise(torch.where(flipped[:, None, None, None], batch.flip(-1), batch))

@@ -5,6 +5,7 @@ from torch import nn
 
 from fgl_flower.errors import ConfigError
 from fgl_flower.extension_points import MODEL
+from fgl_flower.learning.randomness import own_randomness
 
 __all__ = ["Classifier", "build_model"]
 
@@ -60,8 +61,7 @@ def build_model(name: str, num_classes: int, norm: str = "group", *, seed: int) 
     if norm not in {"group", "batch"}:
         raise ConfigError(f"norm = {norm!r} is unknown: use 'group' or 'batch'")
     build = MODEL.load(name)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with own_randomness(seed):
         model = build(num_classes, norm)
     if not isinstance(model, Classifier):
         raise ConfigError(

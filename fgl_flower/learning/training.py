@@ -7,6 +7,7 @@ optimiser is fused, and nothing waits for the device inside an epoch.
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,8 +18,9 @@ from fgl_flower.device import resolve_device
 from fgl_flower.learning.augment import Augmenter
 from fgl_flower.learning.classifier import Classifier
 from fgl_flower.learning.evaluation import predict
-from fgl_flower.learning.images import Images
+from fgl_flower.learning.images import Images, normalise
 from fgl_flower.learning.precision import Precision
+from fgl_flower.learning.randomness import draws_randomly, own_randomness
 
 __all__ = ["Epoch", "LossTerm", "TrainResult", "train"]
 
@@ -127,9 +129,9 @@ def train(
     steps = math.ceil(len(images) / batch_size) * epochs
     step, loss, best = 0, 0.0, _Best()
 
-    with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
-        torch.manual_seed(seed)
-        augment = Augmenter(images.pixels.to(target), seed)
+    augment = Augmenter(images.pixels.to(target), seed)
+    alone = draws_randomly(model, normalise(images.pixels[[0, 0]].to(target)))
+    with own_randomness(seed, target) if alone else nullcontext():
         for epoch in range(epochs):
             model.train()
             total = torch.zeros((), device=target)

@@ -8,12 +8,12 @@ batch, engine or replica draws it. One thread a replica is also the faster way t
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
 from fgl_flower.foundation.generator import Generator
+from fgl_flower.learning.threads import torch_threads
 from fgl_flower.synthesis.plan import PlannedImage
 from fgl_flower.synthesis.sampler import PromptCache, Sampler, fast_path
 from fgl_flower.synthesis.settings import SamplingSettings
@@ -38,16 +38,9 @@ def replicas_for(generator: Generator) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@contextmanager
-def one_thread_each(generator: Generator) -> Iterator[None]:
+def one_thread_each(generator: Generator) -> AbstractContextManager[None]:
     """Run torch's operators on the calling thread alone while replicas draw on a CPU."""
-    before = torch.get_num_threads()
-    if generator.device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return torch_threads(1) if generator.device.type == "cpu" else nullcontext()
 
 
 def prepare(generator: Generator) -> None:

@@ -1,7 +1,7 @@
 """Asking clients and collecting what they answer: on disk as it comes, and what an earlier process was told first."""
 
 from collections import Counter
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from flwr.app import Message
@@ -10,6 +10,9 @@ from flwr.serverapp import Grid
 from fgl_flower.wire.sizes import message_bytes
 from strategies.resume.state import RunState
 from strategies.streaming import Stragglers, replies_of
+
+MEMORY = 2**26  # bytes of replies that may wait in the memory of a simulation
+AT_ONCE = 4  # messages on their way in any case
 
 Told = Callable[[Sequence[int], int], None]
 """(nodes that have answered, number that was asked) -> None, with each reply."""
@@ -44,6 +47,8 @@ class Collector:
     """
 
     def __init__(self, grid: Grid, stragglers: Stragglers, state: RunState | None, *, keep_training: bool) -> None:
+        # Clients of a simulation by Ray answer into this process' memory, faster than it may read.
+        self.simulated = type(grid).__name__ == "InMemoryGrid"
         self.grid = grid
         self.stragglers = stragglers
         self.state = state
@@ -52,8 +57,8 @@ class Collector:
 
     def collect(
         self, messages: Sequence[Message], server_round: int, timeout: float | None, closed: Container[int], told: Told
-    ) -> tuple[list[Message], list[Reply]]:
-        """Return the messages and the replies to them, of nodes that are gone since they answered, too.
+    ) -> tuple[list[Message], Iterator[Reply]]:
+        """Return the messages and, as they come, the replies to them, of nodes that are gone since, too.
 
         Parameters
         ----------
@@ -71,19 +76,24 @@ class Collector:
         call = f"{kind}-{server_round}-{self._calls[f'{kind}-{server_round}']}"
         kept = self.state.replies(call) if self.state else {}
         asked = {message.metadata.dst_node_id: message for message in messages}
-        replies, nodes = list[Reply](), list[int]()
-        for node, (content, size) in kept.items():
+        for node in kept:
             if node not in closed:
-                message = asked.setdefault(node, Message(messages[0].content, node, kind))
-                replies.append(Reply(Message(content, reply_to=message), size))
-                nodes.append(node)
-        told(nodes, len(asked))
+                asked.setdefault(node, Message(messages[0].content, node, kind))
         waiting = [message for message in messages if message.metadata.dst_node_id not in kept]
-        for message in replies_of(self.grid, waiting, timeout, self.stragglers):
-            reply = Reply(message, message_bytes(message))
-            if self.state and not message.has_error() and (self.keep_training or not kind.startswith("train")):
-                self.state.keep(call, reply.node, message.content, reply.size)
-            replies.append(reply)
-            nodes.append(reply.node)
+
+        def replies() -> Iterator[Reply]:
+            nodes = [node for node in kept if node not in closed]
             told(nodes, len(asked))
-        return list(asked.values()), replies
+            for node in nodes:
+                content, size = kept.pop(node)
+                yield Reply(Message(content, reply_to=asked[node]), size)
+            most = max(AT_ONCE, MEMORY // message_bytes(waiting[0])) if self.simulated and waiting else None
+            for message in replies_of(self.grid, waiting, timeout, self.stragglers, most):
+                reply = Reply(message, message_bytes(message))
+                if self.state and not message.has_error() and (self.keep_training or not kind.startswith("train")):
+                    self.state.keep(call, reply.node, message.content, reply.size)
+                nodes.append(reply.node)
+                told(nodes, len(asked))
+                yield reply
+
+        return list(asked.values()), replies()

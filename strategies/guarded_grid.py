@@ -5,10 +5,13 @@ It stands between any strategy and any grid, so third-party strategies are meter
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from logging import INFO
 from typing import Any
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
+from flwr.supercore import log
 from flwr.supercore.run import Run
 
 from fgl_flower.errors import RunError
@@ -17,6 +20,7 @@ from fgl_flower.records.result import Failure
 from fgl_flower.wire.limits import SIMULATED
 from fgl_flower.wire.payload import PromptPayload, Rejection, Unchanged
 from fgl_flower.wire.sizes import message_bytes, message_objects
+from strategies.averaging import RunningMean
 from strategies.collecting import Collector, Reply
 from strategies.failures import ClientErrors, Failures
 from strategies.gate import Gate
@@ -67,10 +71,13 @@ class GuardedGrid(Grid):
         The partition id of each node, as far as it has said.
     metered : bool
         Whether messages count; off for those that the method itself would not send.
+    averages : bool
+        Whether the strategy makes nothing of the clients' models but their weighted mean: it then gets one reply that
+        holds the mean, taken as they came, and the server's memory does not grow with the clients.
 
     Notes
     -----
-    Replies come in the order of partition ids, so that sums of floats do not depend on who is fastest. Replies
+    Replies are returned in the order of partition ids, so that sums of floats do not depend on who is fastest. Replies
     with no examples are kept back: they carry no weight, and a mean over nothing but them has no value.
     """
 
@@ -96,6 +103,7 @@ class GuardedGrid(Grid):
         self.quarantined: dict[str, str] = {}
         self.partition_ids: dict[int, int] = {}
         self.metered = True
+        self.averages = False
         self._holders: dict[int, int] = {}  # partition id -> node
         self._names: dict[int, int] = dict(getattr(inner, "partition_ids", {}))  # as the simulation itself says
         self._failures = Failures()
@@ -178,7 +186,7 @@ class GuardedGrid(Grid):
         replies = list(self.inner.pull_messages(message_ids))
         sent = [self._pending.pop(reply.metadata.reply_to_message_id, None) for reply in replies]
         received = [Reply(reply, message_bytes(reply)) for reply in replies]
-        return self._admit([message for message in sent if message], received)[0]
+        return self._admit([message for message in sent if message], received).messages
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Send messages to open nodes and return the sound replies; `timeout` in seconds.
@@ -205,16 +213,17 @@ class GuardedGrid(Grid):
         def told(nodes: Sequence[int], of: int) -> None:
             self._waiting(kind, number, len(nodes), of, [self._name(node) for node in nodes[:_SHOWN]])
 
+        averages = self.averages and kind.startswith("train")
         with self.ledger.phase("clients"):
             sent, replies = self._collector.collect(sent, number, timeout, self._shut_out, told)
-        answered = {reply.node for reply in replies}
+            came = self._admit(sent, replies, self._mean(sent) if averages else None)
+        answered, reason = came.answered, came.reason
         if self._deployed:
             event = {"event": "answers", "asked": kind, "round": number, "of": len(sent), "came": len(answered)}
             self.log({**event, "seconds": round(time.monotonic() - began, 3)})
         for message in sent:
             if (node := message.metadata.dst_node_id) not in answered:
                 self._fail(node, "no reply in time", number)
-        admitted, reason = self._admit(sent, replies)
         self._count_down(sent)  # after the replies, by which a node's partition id, its name in the ledger, is known
         if kind.startswith("train") or (kind == "query.prompts" and number == 0):
             self._empty = self._empty + 1 if reason else 0
@@ -222,9 +231,9 @@ class GuardedGrid(Grid):
             if reason and ((everyone and not away) or self._empty >= EMPTY_ROUNDS):
                 who = f"none of {len(sent)} clients" if everyone else f"in {self._empty} rounds none that was asked"
                 raise RunError(f"round {number}: {who} gave a usable reply; the last one {reason}")
-            if len(admitted) < (least := min(self._quorum, len(sent))):
-                raise RunError(f"round {number}: {len(admitted)} usable replies came, min-clients = {least} are needed")
-        return admitted
+            if came.count < (least := min(self._quorum, len(sent))):
+                raise RunError(f"round {number}: {came.count} usable replies came, min-clients = {least} are needed")
+        return came.messages
 
     def snapshot(self) -> dict[str, Any]:
         """Return as JSON what the grid knows of the clients."""
@@ -256,12 +265,18 @@ class GuardedGrid(Grid):
         addressed = [(message.metadata.dst_node_id, message) for message in messages]
         return [message for node, message in addressed if node not in closed and node not in self._stragglers]
 
-    def _admit(self, sent: list[Message], replies: list[Reply]) -> tuple[list[Message], str]:
-        """Return the sound replies that carry weight and, if there are none of any weight, the last reason why."""
+    def _mean(self, sent: Sequence[Message]) -> RunningMean:
+        """Return the mean of what the answers to these messages will be, none of which has come."""
+        start = sent[0].content.array_records["arrays"]
+        return RunningMean(start, most=len(sent) * self.gate.max_examples)
+
+    def _admit(self, sent: Sequence[Message], replies: Iterable[Reply], mean: RunningMean | None = None) -> "_Came":
+        """Judge replies as they come; of the sound ones that carry weight keep all, or nothing but their mean."""
         requests = {message.metadata.dst_node_id: message for message in sent}
-        sound: list[tuple[int, Message]] = []
+        sound, answered = list[tuple[int, Message]](), set[int]()
         weightless, reason = 0, "gave no reply in time"
         for reply in replies:
+            answered.add(reply.node)
             message = requests.pop(reply.node, None)
             if message is None:
                 continue  # nobody asked, or a second answer
@@ -270,10 +285,20 @@ class GuardedGrid(Grid):
                 reason = outcome
             elif outcome is None:
                 weightless += 1
-            else:
+            elif mean is None:
                 sound.append((outcome, reply.message))
+            else:
+                content = reply.message.content
+                mean.add(content.array_records["arrays"], content.metric_records["metrics"])
+                # Nobody sees it but as one of whose replies the strategy is given the mean.
+                reply.message.content = RecordDict()
+                sound = [(outcome, reply.message)]
+        count = len(sound) if mean is None else mean.count
+        if mean is not None and sound:
+            sound[0][1].content = mean.content()
+            log(INFO, "the mean of %d replies, taken as they came, stands for them:", count)
         admitted = [reply for _, reply in sorted(sound, key=lambda pair: pair[0])]
-        return admitted, "" if sound or weightless else reason
+        return _Came(admitted, count, answered, "" if count or weightless else reason)
 
     def _judge(self, message: Message, reply: Message, size: int) -> int | str | None:
         """Return the partition of a sound reply, the reason why it is none, or None if it carries no weight."""
@@ -344,6 +369,19 @@ class GuardedGrid(Grid):
     def _name(self, node: int) -> str:
         partition_id = self.partition_ids.get(node, self._names.get(node))
         return f"node {node}" if partition_id is None else str(partition_id)
+
+
+@dataclass(frozen=True)
+class _Came:
+    """What came of a question: `messages` for the strategy, that stand for `count` sound replies that carry weight.
+
+    `answered` are all nodes that replied in whatever way, `reason` is why there is no sound reply, "" if there is.
+    """
+
+    messages: list[Message]
+    count: int
+    answered: set[int]
+    reason: str
 
 
 def _server_round(message: Message) -> int:

@@ -23,6 +23,7 @@ from fgl_flower.records.result import Result
 from fgl_flower.records.run_folder import CLIENT_ERRORS, RunFolder, Sample
 from fgl_flower.wire.arrays import load_arrays, to_arrays
 from fgl_flower.wire.limits import Limits
+from strategies.averaging import needs_only_the_mean
 from strategies.broadcast import broadcast
 from strategies.divergence import HOPELESS, MARGIN, diverged, sentence
 from strategies.failures import ClientErrors
@@ -162,6 +163,7 @@ class Server:
         """
         reported = -1
         selection, validations = self._selection(), {}
+        self.grid.averages = needs_only_the_mean(learner or strategy)
 
         def seed(server_round: int) -> None:
             # Flower's strategies sample clients by `random`: without this a run would not be repeatable. A prompt round

@@ -1,6 +1,7 @@
 """Replies as they come, whatever grid leads to the clients."""
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -19,6 +20,7 @@ with suppress(ImportError, AttributeError):
     http_grid.pull_objects = partial(http_grid.pull_objects, max_time=_OBJECTS)
 
 _FIRST, _LONGEST = 0.3, 2.0  # seconds between two looks: Flower's own 3 s are much of a short round
+_SHORT = 0.02  # seconds, where the next message waits for a reply
 
 
 class Stragglers:
@@ -46,31 +48,34 @@ class Stragglers:
 
 
 def replies_of(
-    grid: Grid, messages: Sequence[Message], timeout: float | None, stragglers: Stragglers
+    grid: Grid, messages: Sequence[Message], timeout: float | None, stragglers: Stragglers, most: int | None = None
 ) -> Iterator[Message]:
     """Send messages and yield each reply as it comes, until all have come or `timeout` seconds are over.
 
-    Who has not answered by then is among the `stragglers` afterwards.
+    Who has not answered by then is among the `stragglers` afterwards. No more than `most` messages are on their way at
+    a time (None: all are): replies wait in the memory of this process until they are pulled.
     """
-    if not messages:
-        return
     if isinstance(grid, InlineGrid):  # its clients are asked in turn: who is late there never was asked
         yield from grid.stream(messages, timeout)
         return
     deadline = None if timeout is None else time.monotonic() + timeout
-    ids = dict(zip(grid.push_messages(messages), messages, strict=True))
-    waiting, pause = {i for i in ids if i}, _FIRST
-    while waiting:
-        came = list(grid.pull_messages(list(waiting)))
-        for reply in came:
-            message_id = reply.metadata.reply_to_message_id
-            waiting.discard(message_id)
+    first, longest = (_FIRST, _LONGEST) if most is None else (_SHORT, _FIRST)
+    unsent, waiting, pause = deque(messages), dict[str, Message](), first
+    while unsent or waiting:
+        sent = [unsent.popleft() for _ in range(min(len(unsent), (most or len(messages)) - len(waiting)))]
+        if sent:
+            waiting |= {i: message for i, message in zip(grid.push_messages(sent), sent, strict=True) if i}
+        came = list(grid.pull_messages(list(waiting))) if waiting else []
+        while came:
+            reply = came.pop(0)  # what is read is held no longer
+            message = waiting.pop(reply.metadata.reply_to_message_id)
             # Of a reply that is not there whole Flower says that it came from the server itself.
-            yield Message(reply.error, reply_to=ids[message_id]) if reply.has_error() else reply
+            yield Message(reply.error, reply_to=message) if reply.has_error() else reply
+            pause = 0.0
         if deadline is not None and time.monotonic() > deadline:
             break
         if waiting:
-            pause = _FIRST if came else min(_LONGEST, pause * 1.5)
+            pause = min(longest, pause * 1.5) or first
             time.sleep(pause)
-    for message_id in waiting:
-        stragglers.add(ids[message_id].metadata.dst_node_id, message_id)
+    for message_id, message in waiting.items():
+        stragglers.add(message.metadata.dst_node_id, message_id)

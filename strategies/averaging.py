@@ -81,8 +81,9 @@ class RunningMean:
             self._sums[name] = np.zeros(values.shape, np.int64)
             self._beyond[name] = []
 
-    def add(self, arrays: ArrayRecord, metrics: MetricRecord) -> None:
-        """Add a client's finite model; its weight is ``num-examples``, >= 1, among the metrics."""
+    def add(self, content: RecordDict) -> None:
+        """Add a reply's finite ``arrays`` and ``metrics``; its weight is ``num-examples``, >= 1, among these."""
+        arrays, metrics = content.array_records["arrays"], content.metric_records["metrics"]
         weight = int(metrics[NUM_EXAMPLES])  # type: ignore[arg-type]
         for name, array in arrays.items():
             values, exponent = array.numpy().reshape(-1), self._exponents[name]

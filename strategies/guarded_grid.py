@@ -233,7 +233,8 @@ class GuardedGrid(Grid):
                 raise RunError(f"round {number}: {who} gave a usable reply; the last one {reason}")
             if came.count < (least := min(self._quorum, len(sent))):
                 raise RunError(f"round {number}: {came.count} usable replies came, min-clients = {least} are needed")
-        return came.messages
+        # Flower's loop keeps what it was given for another round: of an iterator nothing is left once it is read.
+        return iter(came.messages) if averages else came.messages
 
     def snapshot(self) -> dict[str, Any]:
         """Return as JSON what the grid knows of the clients."""
@@ -288,10 +289,8 @@ class GuardedGrid(Grid):
             elif mean is None:
                 sound.append((outcome, reply.message))
             else:
-                content = reply.message.content
-                mean.add(content.array_records["arrays"], content.metric_records["metrics"])
-                # Nobody sees it but as one of whose replies the strategy is given the mean.
-                reply.message.content = RecordDict()
+                mean.add(reply.message.content)
+                reply.message.content = RecordDict()  # whoever still holds the message holds no model
                 sound = [(outcome, reply.message)]
         count = len(sound) if mean is None else mean.count
         if mean is not None and sound:

@@ -39,7 +39,7 @@ def reply(arrays: ArrayRecord, weight: int, loss: float) -> RecordDict:
 def mean_of(start: ArrayRecord, replies: list[RecordDict], most: int = 10**6) -> RecordDict:
     mean = RunningMean(start, most)
     for one in replies:
-        mean.add(one.array_records["arrays"], one.metric_records["metrics"])
+        mean.add(one)
     return mean.content()
 
 
@@ -137,7 +137,7 @@ def test_what_is_held_does_not_grow_with_the_clients() -> None:
     start = ArrayRecord({"w": Array(np.ones(1000, np.float32))})
     mean = RunningMean(start, 10**6)
     for _ in range(20):
-        mean.add(ArrayRecord({"w": Array(np.ones(1000, np.float32))}), MetricRecord({"num-examples": 5, "loss": 1.0}))
+        mean.add(reply(ArrayRecord({"w": Array(np.ones(1000, np.float32))}), 5, 1.0))
     held = sum(array.nbytes for array in mean._sums.values()) + sum(map(len, mean._beyond.values()))
     assert held == 8 * 1000
     assert math.isclose(float(mean.content()["arrays"]["w"].numpy().mean()), 1.0)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from flwr.app import ConfigRecord, RecordDict
@@ -89,8 +90,11 @@ def _described(client: Client, level: Level, held: Holdings) -> Description:
     """Return what a level says; a deployed client remembers what took a model to say."""
     config = client.config
     models = level.models(config)
-    if not (client.keeps and models):
+    if not models:
         return level.describe(held)
+    if not client.keeps:
+        with _threads(level, config.client_cpus):
+            return level.describe(held)
     from fgl_flower.foundation.captioner import captioner_revision
     from fgl_flower.foundation.generator import inspect
 
@@ -104,6 +108,18 @@ def _described(client: Client, level: Level, held: Holdings) -> Description:
     ]
     text = kept_text("descriptions", held.rows.records(), depends, lambda: level.describe(held).to_json())
     return Description.from_json(text)
+
+
+def _threads(level: Level, count: int) -> AbstractContextManager[None]:
+    """Give a simulated client as many threads under every engine where it sends numbers: their last bits depend on it.
+
+    Words do not, and come faster from all threads.
+    """
+    if level.kind == "text":
+        return nullcontext()
+    from fgl_flower.learning.threads import torch_threads
+
+    return torch_threads(count)
 
 
 def permitted(payload: PromptPayload, policy: Policy) -> PromptPayload:

@@ -9,7 +9,7 @@ from flwr.serverapp import Grid
 
 from fgl_flower.wire.sizes import message_bytes
 from strategies.resume.state import RunState
-from strategies.streaming import Stragglers, replies_of
+from strategies.streaming import Stragglers, replies_of, simulated_by_ray
 
 MEMORY = 2**26  # bytes of replies that may wait in the memory of a simulation
 AT_ONCE = 4  # messages on their way in any case
@@ -47,8 +47,6 @@ class Collector:
     """
 
     def __init__(self, grid: Grid, stragglers: Stragglers, state: RunState | None, *, keep_training: bool) -> None:
-        # Clients of a simulation by Ray answer into this process' memory, faster than it may read.
-        self.simulated = type(grid).__name__ == "InMemoryGrid"
         self.grid = grid
         self.stragglers = stragglers
         self.state = state
@@ -87,7 +85,9 @@ class Collector:
             for node in nodes:
                 content, size = kept.pop(node)
                 yield Reply(Message(content, reply_to=asked[node]), size)
-            most = max(AT_ONCE, MEMORY // message_bytes(waiting[0])) if self.simulated and waiting else None
+            most = (
+                max(AT_ONCE, MEMORY // message_bytes(waiting[0])) if waiting and simulated_by_ray(self.grid) else None
+            )
             for message in replies_of(self.grid, waiting, timeout, self.stragglers, most):
                 reply = Reply(message, message_bytes(message))
                 if self.state and not message.has_error() and (self.keep_training or not kind.startswith("train")):

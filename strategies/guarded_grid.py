@@ -25,7 +25,7 @@ from strategies.collecting import Collector, Reply
 from strategies.failures import ClientErrors, Failures
 from strategies.gate import Gate
 from strategies.resume.state import RunState
-from strategies.streaming import Stragglers
+from strategies.streaming import Stragglers, registration_order, simulated_by_ray
 
 Log = Callable[[dict[str, Any]], None]
 
@@ -171,7 +171,10 @@ class GuardedGrid(Grid):
         open_nodes = [node for node in open_nodes if node not in self._stragglers]
         if nodes and not open_nodes:
             raise RunError("every client that is not quarantined has let a timeout pass and not answered since")
-        return sorted(open_nodes, key=lambda node: (self.partition_ids.get(node, self.gate.clients), node))
+        if len(self._names) < len(nodes) and simulated_by_ray(self.inner):
+            self._names = registration_order(self.inner)
+        last = self.gate.clients
+        return sorted(open_nodes, key=lambda n: (self.partition_ids.get(n, self._names.get(n, last)), n))
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages to open nodes, remembering them for `pull_messages`."""

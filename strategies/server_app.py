@@ -18,6 +18,7 @@ from strategies.federated import strategy_of
 from strategies.outcome import Outcome
 from strategies.resume.state import RunState
 from strategies.server import Server
+from strategies.streaming import simulated_by_ray
 from strategies.waiting import wait_for_clients
 
 app = ServerApp()
@@ -27,7 +28,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run what Flower's run config describes."""
     config = RunConfig.parse(dict(context.run_config))
-    engine = "ray" if type(grid).__name__ == "InMemoryGrid" else "deployment"
+    engine = "ray" if simulated_by_ray(grid) else "deployment"
     preflight(config, divided=engine == "ray")
     observers = observers_of(config)
     if config.resume:

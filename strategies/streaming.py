@@ -23,6 +23,20 @@ _FIRST, _LONGEST = 0.3, 2.0  # seconds between two looks: Flower's own 3 s are m
 _SHORT = 0.02  # seconds, where the next message waits for a reply
 
 
+def simulated_by_ray(grid: Grid) -> bool:
+    """Return whether the clients are those of Flower's simulation, which answer into this process' memory."""
+    return type(grid).__name__ == "InMemoryGrid"
+
+
+def registration_order(grid: Grid) -> dict[int, int]:
+    """Return the place of each node of a simulation: Flower registers its nodes one by one, partition 0 first.
+
+    Their numbers are random; without this another client would be sampled in each run.
+    """
+    nodes = sorted(grid.get_nodes(), key=lambda node: node.registered_at)
+    return {node.node_id: place for place, node in enumerate(nodes)}
+
+
 class Stragglers:
     """Nodes that let a timeout pass, and the messages that they have yet to answer: they are not waited for twice."""
 

@@ -1,18 +1,18 @@
 """A client's share of the private images: read once a process, without those that cannot be read."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from logging import WARNING
 from typing import TYPE_CHECKING
 
 import numpy as np
 from flwr.app import Context
-from flwr.supercore import log
 
 from clients.kept import kept_pixels
 from clients.own_data import Own, OwnData
 from clients.policy import Policy
+from clients.shared import SharedData, shared
+from clients.skipped import log_skipped
 from fgl_flower.config import DataConfig, RunConfig
 from fgl_flower.data.decoding import readable
 from fgl_flower.data.rows import Rows
@@ -64,10 +64,12 @@ class Client:
         return cls(number, config, policy, OwnData.of(context.node_config), keeps)
 
     @cached_property
-    def source(self) -> "Source | Own":
+    def source(self) -> "Source | Own | SharedData":
         """The node's own data, or the data set that its partition is a share of, as they were when first needed."""
         if self.own is not None:
             return self.own.load(self.config)
+        if (data := shared(self.division)) is not None:
+            return data
         if self.config.dataset == "nodes":
             raise DataError('this node names no data: set data= in its node config, for instance data="folder:/data"')
         from fgl_flower.data.sources import load_source  # `datasets`: not for a folder of the node's own
@@ -90,16 +92,14 @@ class Client:
         return self._shares.skipped(self.partition_id)
 
     @property
-    def _shares(self) -> "_Shares":
-        return _shares(self.source, self.division, self.keeps)
+    def _shares(self) -> "_Shares | SharedData":
+        source = self.source
+        return source if isinstance(source, SharedData) else _shares(source, self.division, self.keeps)
 
     @property
     def division(self) -> DataConfig:
         """What decides which images are this client's: a key of caches."""
         return self.config.part(DataConfig)
-
-
-_NAMED = 100  # files that the log names
 
 
 class _Shares:
@@ -143,8 +143,8 @@ class _Shares:
         pixels, rows = kept_pixels(share.records(), self._size, decode)
         lost = share.select(np.setdiff1d(np.arange(len(share)), rows))
         good = share.select(rows)
-        images = Images.from_arrays(pixels.copy(), good.labels.tolist(), good.domains.tolist())
-        return replace(images, skipped=readable(lost.records())[1]), rows
+        skipped = readable(lost.records())[1]
+        return Images.from_arrays(pixels.copy(), good.labels.tolist(), good.domains.tolist(), skipped), rows
 
     def _checked(self, number: int) -> tuple[np.ndarray, tuple[str, ...]]:
         if number not in self._rows:
@@ -153,9 +153,7 @@ class _Shares:
 
     def _remember(self, number: int, rows: np.ndarray, skipped: tuple[str, ...]) -> None:
         if skipped and number not in self._rows:
-            total = len(rows) + len(skipped)
-            shown = "; ".join(skipped[:_NAMED]) + ("; ..." if len(skipped) > _NAMED else "")
-            log(WARNING, "client %d leaves out %d of its %d images: %s", number, len(skipped), total, shown)
+            log_skipped(number, len(rows) + len(skipped), skipped)
         self._rows[number] = rows, skipped
 
 

@@ -1,6 +1,7 @@
 """One run from a configuration to a finished folder, with the clients in this process or as Ray actors."""
 
 import os
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from threading import Event, Thread, current_thread
@@ -9,7 +10,9 @@ from typing import Any, Literal
 from flwr.app import Context, Message
 
 from clients.client_app import simulated
-from fgl_flower.config import RunConfig
+from clients.shared import SharedData
+from clients.simulated import ConfiguredClient
+from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
 from fgl_flower.errors import RunError, reason
 from fgl_flower.interrupts import on_interrupt
 from fgl_flower.preflight import preflight
@@ -94,21 +97,6 @@ def run_folder(
     return folder.path
 
 
-class ConfiguredClient:
-    """A ClientApp that is told its run configuration: `run_simulation` leaves it empty."""
-
-    def __init__(self, run_config: dict[str, Any]) -> None:
-        self.run_config = run_config
-
-    def __call__(self, message: Message, context: Context) -> Message:
-        """Answer a message under the run's configuration."""
-        before, context.run_config = context.run_config, self.run_config
-        try:
-            return simulated(message, context)
-        finally:
-            context.run_config = before  # Flower refuses a context that comes back with another one
-
-
 def client_workers(config: RunConfig, engine: Engine) -> int:
     """Return how many clients of a simulation work at the same time.
 
@@ -129,11 +117,13 @@ def client_workers(config: RunConfig, engine: Engine) -> int:
 def _serve_with_ray(config: RunConfig, folder: RunFolder) -> None:
     os.environ.setdefault("RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES", str(OBJECT_STORE_BYTES))
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a thread that outlives the simulation starts Ray once more
+    import ray
     import torch
     from flwr.serverapp import Grid, ServerApp
     from flwr.simulation import run_simulation
 
     server_app, over, threads = ServerApp(), Event(), list[Thread]()
+    client = ConfiguredClient(config.to_flat())
 
     @server_app.main()
     def main(grid: Grid, context: Context) -> None:
@@ -157,6 +147,12 @@ def _serve_with_ray(config: RunConfig, folder: RunFolder) -> None:
 
         grid.pull_messages = pull_while_clients_live  # type: ignore[method-assign]
         folder.watch = watch_while_clients_live
+        if config.method not in METHODS_WITHOUT_CLIENTS and not config.prompt_every:  # with it files may change
+            data = SharedData.of(config, lambda done, total: folder.progress("images decoded", done, total))
+            while not ray.is_initialized():  # it starts meanwhile
+                go_on()
+                time.sleep(0.05)
+            client.put(data)
         serve(grid, config, folder, engine="ray")
 
     workers = client_workers(config, "ray")
@@ -166,15 +162,15 @@ def _serve_with_ray(config: RunConfig, folder: RunFolder) -> None:
     }
     # "local": without an address Ray would follow the one that some `ray start` left behind, and find nobody there
     address = os.environ.get("RAY_ADDRESS")
-    ray: dict[str, Any] = {"address": address} if address else {"address": "local"}
+    start: dict[str, Any] = {"address": address} if address else {"address": "local"}
     if not address:
-        ray["num_cpus"] = workers * config.client_cpus  # Ray believes it, which is how many actors there are
+        start["num_cpus"] = workers * config.client_cpus  # Ray believes it, which is how many actors there are
     try:
         run_simulation(
             server_app=server_app,
-            client_app=ConfiguredClient(config.to_flat()),  # type: ignore[arg-type]  # called, never looked into
+            client_app=client,  # type: ignore[arg-type]  # called, never looked into
             num_supernodes=config.clients,
-            backend_config={"client_resources": resources, "init_args": ray},
+            backend_config={"client_resources": resources, "init_args": start},
         )
     except RuntimeError as error:
         first: BaseException = error  # Flower's own words are but that there was an error

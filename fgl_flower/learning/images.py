@@ -5,7 +5,7 @@ fit in memory: so a data set is decoded once into one block of bytes, and every 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import datasets
@@ -65,10 +65,13 @@ class Images:
         return cls(torch.empty(0, 3, size, size, dtype=torch.uint8), none, none.clone())
 
     @classmethod
-    def from_arrays(cls, pixels: np.ndarray, labels: Sequence[int], domains: Sequence[int]) -> Self:
+    def from_arrays(
+        cls, pixels: np.ndarray, labels: Sequence[int], domains: Sequence[int], skipped: tuple[str, ...] = ()
+    ) -> Self:
         """Return images from (N, S, S, 3) uint8 pixels, as PIL and NumPy lay them out."""
         block = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)  # (N, 3, S, S), channels last
-        return cls(block, torch.as_tensor(labels, dtype=torch.int64), torch.as_tensor(domains, dtype=torch.int64))
+        classes, styles = (torch.as_tensor(column, dtype=torch.int64) for column in (labels, domains))
+        return cls(block, classes, styles, skipped)
 
     @classmethod
     def concat(cls, parts: Sequence[Self]) -> Self:
@@ -120,8 +123,8 @@ def decode_rows(dataset: datasets.Dataset | Rows, size: int) -> tuple[Images, np
             pixels[len(kept)] = np.asarray(to_square(picture, size))
             kept.append(i)
     good = rows.select(kept)
-    images = Images.from_arrays(pixels[: len(kept)], good.labels.tolist(), good.domains.tolist())
-    return replace(images, skipped=tuple(skipped)), np.array(kept, dtype=np.int64)
+    images = Images.from_arrays(pixels[: len(kept)], good.labels.tolist(), good.domains.tolist(), tuple(skipped))
+    return images, np.array(kept, dtype=np.int64)
 
 
 def normalise(pixels: torch.Tensor) -> torch.Tensor:

@@ -234,8 +234,13 @@ class RunFolder:
             self.watch(phase, done, total)
 
     def waiting(self, asked: str, server_round: int, answered: int, of: int, names: Sequence[str]) -> None:
-        """Tell in `progress.json` how many clients have answered what they were asked, of how many; the first names."""
+        """Tell how many clients have answered what they were asked, of how many, and the first names.
+
+        Whoever watches is told of the phase "clients", which begins again with each message.
+        """
         self._live.waiting(asked, server_round, answered, of, names)
+        if self.watch is not None:
+            self.watch("clients", answered, of)
 
     def save_partition(self, counts: np.ndarray, classes: Sequence[str]) -> None:
         """Keep the label counts of the private split, (clients, classes) int."""

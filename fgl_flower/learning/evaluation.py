@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from fgl_flower.device import resolve_device
 from fgl_flower.learning.images import Images, normalise
@@ -88,13 +87,14 @@ def evaluate(
     logits = predict(model, images.pixels, batch_size=batch_size, device=device)
     guesses = logits.argmax(1)
     right = guesses == images.labels
-    confusion = multiclass_confusion_matrix(guesses, images.labels, num_classes, validate_args=False)
+    # Not torchmetrics: this is its one line, and to import it takes each process of a client 2 s and 136 MiB.
+    confusion = torch.bincount(images.labels * num_classes + guesses, minlength=num_classes**2)
     return Evaluation(
         accuracy=right.float().mean().item(),
         loss=F.cross_entropy(logits, images.labels).item(),
         by_class=_shares(right, images.labels, num_classes),
         by_domain=_shares(right, images.domains, num_domains),
-        confusion=confusion.numpy().astype(np.int64),
+        confusion=confusion.reshape(num_classes, num_classes).numpy(),
         right=_table(images, right, num_classes, num_domains),
         total=_table(images, torch.ones_like(right), num_classes, num_domains),
         count=len(images),

@@ -25,7 +25,6 @@ LIBRARIES = (
     "accelerate",
     "kornia",
     "datasets",
-    "torchmetrics",
     "safetensors",
     "numpy",
     "pyarrow",

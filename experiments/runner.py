@@ -1,19 +1,13 @@
 """One run from a configuration to a finished folder, with the clients in this process or as Ray actors."""
 
-import os
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Event, Thread, current_thread
-from typing import Any, Literal
 
-from flwr.app import Context, Message
+from flwr.serverapp import Grid
 
 from clients.client_app import simulated
-from clients.shared import SharedData
-from clients.simulated import ConfiguredClient
-from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
-from fgl_flower.errors import RunError, reason
+from experiments.ray_simulation import Engine, client_workers, simulate_on_ray
+from fgl_flower.config import RunConfig
 from fgl_flower.interrupts import on_interrupt
 from fgl_flower.preflight import preflight
 from fgl_flower.records.observer import Observer
@@ -23,11 +17,6 @@ from fgl_flower.records.run_folder import CLIENT_ERRORS, RunFolder, Watch
 from fgl_flower.report.observers import observers_of
 from fgl_flower.simulation import InlineGrid
 from strategies.server_app import serve
-
-Engine = Literal["inline", "ray"]
-
-OBJECT_STORE_BYTES = 2**30  # Ray would take 30 % of the memory; a model of ResNet-18's size is 45 MB a client
-SECONDS_TO_END = 2.0  # for the server's thread of a simulation that is over
 
 
 def run(
@@ -97,90 +86,16 @@ def run_folder(
     return folder.path
 
 
-def client_workers(config: RunConfig, engine: Engine) -> int:
-    """Return how many clients of a simulation work at the same time.
-
-    By default as many as torch's threads here are enough for; one after the other in a process with a GPU, on which
-    clients would wait for each other.
-    """
-    import torch
-
-    from fgl_flower.device import resolve_device
-
-    if engine == "inline" and resolve_device(config.device).type != "cpu":
-        default = 1
-    else:
-        default = max(1, torch.get_num_threads() // config.client_cpus)
-    return min(config.clients, config.client_workers or default)
-
-
 def _serve_with_ray(config: RunConfig, folder: RunFolder) -> None:
-    os.environ.setdefault("RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES", str(OBJECT_STORE_BYTES))
-    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a thread that outlives the simulation starts Ray once more
-    import ray
-    import torch
-    from flwr.serverapp import Grid, ServerApp
-    from flwr.simulation import run_simulation
-
-    server_app, over, threads = ServerApp(), Event(), list[Thread]()
-    client = ConfiguredClient(config.to_flat())
-
-    @server_app.main()
-    def main(grid: Grid, context: Context) -> None:
-        # Flower runs this in a thread that outlives a simulation that broke or was interrupted, waiting a whole
-        # round-timeout for replies: it ends where it next pulls replies or tells of its progress.
-        threads.append(current_thread())
-        pull, watch = grid.pull_messages, folder.watch
-
-        def go_on() -> None:
-            if over.is_set():
-                raise RunError("the simulation is over")
-
-        def pull_while_clients_live(message_ids: Iterable[str]) -> Iterable[Message]:
-            go_on()
-            return pull(message_ids)
+    def main(grid: Grid, go_on: Callable[[], None]) -> None:
+        watch = folder.watch
 
         def watch_while_clients_live(phase: str, done: int, total: int) -> None:
             go_on()
             if watch is not None:
                 watch(phase, done, total)
 
-        grid.pull_messages = pull_while_clients_live  # type: ignore[method-assign]
         folder.watch = watch_while_clients_live
-        if config.method not in METHODS_WITHOUT_CLIENTS and not config.prompt_every:  # with it files may change
-            data = SharedData.of(config, lambda done, total: folder.progress("images decoded", done, total))
-            while not ray.is_initialized():  # it starts meanwhile
-                go_on()
-                time.sleep(0.05)
-            client.put(data)
         serve(grid, config, folder, engine="ray")
 
-    workers = client_workers(config, "ray")
-    resources: dict[str, Any] = {
-        "num_cpus": config.client_cpus,
-        "num_gpus": config.client_gpus or torch.cuda.device_count() / workers,
-    }
-    # "local": without an address Ray would follow the one that some `ray start` left behind, and find nobody there
-    address = os.environ.get("RAY_ADDRESS")
-    start: dict[str, Any] = {"address": address} if address else {"address": "local"}
-    if not address:
-        start["num_cpus"] = workers * config.client_cpus  # Ray believes it, which is how many actors there are
-    try:
-        run_simulation(
-            server_app=server_app,
-            client_app=client,  # type: ignore[arg-type]  # called, never looked into
-            num_supernodes=config.clients,
-            backend_config={"client_resources": resources, "init_args": start},
-        )
-    except RuntimeError as error:
-        first: BaseException = error  # Flower's own words are but that there was an error
-        while first.__cause__ is not None:
-            first = first.__cause__
-        if first is error:
-            raise
-        where = f" at RAY_ADDRESS = {address!r}" if address else ""
-        raise RunError(f"the simulation on Ray{where} broke down: {reason(first)}") from error
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join(SECONDS_TO_END)  # images that it has drawn are filed
+    simulate_on_ray(config, main, lambda done, total: folder.progress("images decoded", done, total))

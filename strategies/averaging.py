@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from functools import reduce
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedProx, FedYogi, Strategy
 from flwr.serverapp.strategy.fedopt import FedOpt
 from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 
+from fgl_flower.wire.npy import array_of, values
 from strategies.federated import Float32FedAdam, Moon
 
 _BITS = 62  # of a sum, beside its sign
@@ -74,11 +75,11 @@ class RunningMean:
     def __post_init__(self) -> None:
         room = _BITS - math.ceil(math.log2(self.most)) - _HEADROOM
         for name, array in self.start.items():
-            values = array.numpy()
-            largest = float(np.abs(values).max()) if values.size else 0.0
+            numbers = values(array)
+            largest = float(np.abs(numbers).max()) if numbers.size else 0.0
             size = math.frexp(largest)[1] if largest else 0  # largest < 2**size
             self._exponents[name] = room - size
-            self._sums[name] = np.zeros(values.shape, np.int64)
+            self._sums[name] = np.zeros(numbers.shape, np.int64)
             self._beyond[name] = []
 
     def add(self, content: RecordDict) -> None:
@@ -86,16 +87,16 @@ class RunningMean:
         arrays, metrics = content.array_records["arrays"], content.metric_records["metrics"]
         weight = int(metrics[NUM_EXAMPLES])  # type: ignore[arg-type]
         for name, array in arrays.items():
-            values, exponent = array.numpy().reshape(-1), self._exponents[name]
+            numbers, exponent = values(array).reshape(-1), self._exponents[name]
             # Of a sum of the largest allowed, no client's share is larger than this.
             most = 2.0 ** (_BITS - math.ceil(math.log2(self.most)) - exponent)
-            if values.size and max(-float(values.min()), float(values.max())) >= most:
-                self._beyond[name].append(values.astype(np.float64) * weight)
+            if numbers.size and max(-float(numbers.min()), float(numbers.max())) >= most:
+                self._beyond[name].append(numbers.astype(np.float64) * weight)
                 continue
             total = self._sums[name].reshape(-1)
-            for begin in range(0, len(values), _CHUNK):  # what is made on the way stays small, and in the cache
+            for begin in range(0, len(numbers), _CHUNK):  # what is made on the way stays small, and in the cache
                 part = slice(begin, begin + _CHUNK)
-                steps = np.multiply(values[part], 2.0**exponent, dtype=np.float64)
+                steps = np.multiply(numbers[part], 2.0**exponent, dtype=np.float64)
                 total[part] += np.rint(steps, out=steps).astype(np.int64) * weight
         told = {name: float(value) for name, value in metrics.items() if name != NUM_EXAMPLES}  # type: ignore[arg-type]
         self._metrics.append((weight, told))
@@ -110,7 +111,7 @@ class RunningMean:
             if beyond := self._beyond[name]:
                 # Their order is that of replies: sorted by bytes, the sum is the same in any.
                 mean += reduce(np.add, sorted(beyond, key=np.ndarray.tobytes)).reshape(mean.shape) / self.weight
-            arrays[name] = Array(np.asarray(mean, dtype=array.dtype))
+            arrays[name] = array_of(np.asarray(mean, dtype=array.dtype))
         names = sorted({name for _, told in self._metrics for name in told})
         means = {name: math.fsum(weight * told[name] for weight, told in self._metrics) / self.weight for name in names}
         return RecordDict(

@@ -6,7 +6,6 @@ bytes must begin with the very header that NumPy writes for the global model's o
 only then are they looked at, in place.
 """
 
-import io
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 
 from fgl_flower.wire.codec import decode
 from fgl_flower.wire.limits import Limits
+from fgl_flower.wire.npy import header
 from fgl_flower.wire.payload import PromptPayload, Rejection, Unchanged
 
 MODEL_MESSAGE = "query.model"  # carries the final model; its reply is empty or tells the node's versions
@@ -198,19 +198,10 @@ class Gate:
 def _array_fault(array: Array, own: Array) -> str:
     if array.stype != own.stype or array.dtype != own.dtype or tuple(array.shape) != tuple(own.shape):
         return "has another serialisation, dtype or shape than the global model's"
-    header = _npy_header(own)
+    start = header(own.dtype, tuple(own.shape))
     dtype = np.dtype(own.dtype)
-    if len(array.data) != len(header) + math.prod(own.shape) * dtype.itemsize or not array.data.startswith(header):
+    if len(array.data) != len(start) + math.prod(own.shape) * dtype.itemsize or not array.data.startswith(start):
         return "holds other bytes than its shape and dtype ask for"
-    if not np.isfinite(np.frombuffer(array.data, dtype, offset=len(header))).all():
+    if not np.isfinite(np.frombuffer(array.data, dtype, offset=len(start))).all():
         return f"holds NaN or infinity{_DIVERGED}"
     return ""
-
-
-def _npy_header(own: Array) -> bytes:
-    """Return what NumPy writes before the data of an array of this dtype and shape in C order."""
-    buffer = io.BytesIO()
-    description = np.lib.format.dtype_to_descr(np.dtype(own.dtype))
-    header = {"descr": description, "fortran_order": False, "shape": tuple(own.shape)}
-    np.lib.format.write_array_header_1_0(buffer, header)
-    return buffer.getvalue()

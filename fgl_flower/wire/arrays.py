@@ -8,10 +8,11 @@ mean would turn them into fractions of another dtype.
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord
+from flwr.app import ArrayRecord
 from torch import nn
+
+from fgl_flower.wire.npy import array_of, values
 
 _MEAN, _VARIANCE = "running_mean", "running_var"  # torch's names of the statistics
 
@@ -27,7 +28,7 @@ def to_arrays(model: nn.Module) -> ArrayRecord:
     return ArrayRecord(
         {
             # C order whatever the memory format (channels last, transposed): one array has one serialisation.
-            name: Array(np.ascontiguousarray(tensor.detach().cpu().numpy()).reshape(tensor.shape))
+            name: array_of(tensor.detach().cpu().numpy())
             for name, tensor in state.items()
             if tensor.is_floating_point()
         }
@@ -47,7 +48,7 @@ def load_arrays(model: nn.Module, arrays: ArrayRecord) -> None:
         raise ValueError(f"the arrays are not this model's: {sorted(set(arrays) ^ set(own))[:3]} differ")
     state = {}
     for name, array in arrays.items():
-        state[name] = torch.from_numpy(array.numpy())
+        state[name] = torch.from_numpy(values(array).copy())
         if state[name].shape != own[name].shape:
             raise ValueError(f"array {name!r} has shape {tuple(state[name].shape)}, not {tuple(own[name].shape)}")
     for name, means in _statistics(state).items():

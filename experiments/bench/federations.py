@@ -1,0 +1,251 @@
+"""One federation of `fgl bench clients`, in a process of its own: `python -m experiments.bench.federations JSON`.
+
+The JSON names the method, the engine and the protocol; the last line of the output is what was measured, as JSON.
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psutil
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.serverapp import Grid
+
+from fgl_flower.config import RunConfig
+from fgl_flower.errors import RunError
+
+__all__ = ["Federation", "Figures"]
+
+PROMPT_IMAGES = 2100  # at least; a client has one at least
+TURNS = 3  # rounds of methods that train nothing
+
+
+@dataclass(frozen=True)
+class Federation:
+    """What is measured; the keys of the JSON.
+
+    Attributes
+    ----------
+    method : str
+        "nothing", "prompts" or "fedavg".
+    engine : str
+        "in process", "Ray", "Flower", "pfl" or "pfl, processes".
+    clients, cohort, images, batch_size, rounds : int
+        All of them, those of a round of FedAvg, images of each, and of a step; one local epoch a round.
+    lr : float
+        Of the clients.
+    seed : int
+    """
+
+    method: str
+    engine: str
+    clients: int
+    cohort: int
+    images: int
+    batch_size: int
+    rounds: int
+    lr: float
+    seed: int
+
+    @property
+    def config(self) -> RunConfig:
+        """The run configuration of the same."""
+        shared: dict[str, Any] = {"clients": self.clients, "partition": "iid", "seed": self.seed}
+        if self.method != "fedavg":
+            return RunConfig(private_images=max(PROMPT_IMAGES, self.clients), prompt_level="class-style", **shared)
+        return RunConfig(
+            method="fedavg",
+            private_images=self.clients * self.images,
+            validation_images=20,  # looked at after every round, which the others do not
+            fraction=self.cohort / self.clients,
+            rounds=self.rounds,
+            local_epochs=1,
+            batch_size=self.batch_size,
+            local_lr=self.lr,
+            momentum=0.0,
+            local_weight_decay=0.0,
+            **shared,
+        )
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured of one federation.
+
+    Attributes
+    ----------
+    start_seconds : float
+        From the start of the process to the first answer, or to the end of the first round of training.
+    round_seconds : list of float
+        Of the rounds after that.
+    broadcast_seconds : float, optional
+        Of the final model, which every client acknowledges.
+    bytes_up, bytes_down : int, optional
+        A client, in all rounds, where messages are sent.
+    accuracy : float, optional
+        Of the last model on the test split, 0..1.
+    """
+
+    start_seconds: float
+    round_seconds: list[float]
+    broadcast_seconds: float | None = None
+    bytes_up: int | None = None
+    bytes_down: int | None = None
+    accuracy: float | None = None
+
+
+class Clock:
+    """Times rounds whose ends it is told of."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def end(self) -> None:
+        """Note that a round, or what comes before the first, has ended."""
+        self.ends.append(time.time())
+
+    def seconds(self) -> list[float]:
+        """Return how long each round took."""
+        return [after - before for before, after in zip(self.ends, self.ends[1:], strict=False)]
+
+    def start_seconds(self) -> float:
+        """Return the seconds from the start of this process to the first end."""
+        return self.ends[0] - psutil.Process().create_time()
+
+
+def asked(grid: Grid, settings: Federation) -> Figures:
+    """Ask all clients three times for prompts, or for nothing, and send them the final model."""
+    from fgl_flower.learning.classifier import build_model
+    from fgl_flower.wire.arrays import to_arrays
+    from fgl_flower.wire.sizes import message_bytes
+    from strategies.streaming import Stragglers, replies_of
+
+    while len(nodes := list(grid.get_node_ids())) < settings.clients:
+        time.sleep(0.05)
+
+    def ask(kind: str, content: RecordDict, of: Sequence[int]) -> list[Message]:
+        messages = [Message(content, node, kind) for node in of]
+        replies = list(replies_of(grid, messages, None, Stragglers()))
+        failed = [reply.error.reason for reply in replies if reply.has_error()]
+        if failed or len(replies) < len(of):
+            raise RunError(f"{len(of) - len(replies) + len(failed)} of {len(of)} clients failed: {failed[:1]}")
+        return replies
+
+    kind = "query.prompts" if settings.method == "prompts" else "query.nothing"
+    number = ConfigRecord({"server-round": 0})
+    question, replies, clock = RecordDict({"config": number}), list[Message](), Clock()
+    ask(kind, question, nodes[:1])  # what starts first is not a round's
+    clock.end()
+    for _ in range(TURNS):
+        replies = ask(kind, question, nodes)
+        clock.end()
+    broadcast = None
+    if settings.method == "prompts":
+        config = settings.config
+        model = to_arrays(build_model(config.model, 10, config.norm, seed=0))
+        began = time.monotonic()
+        ask("query.model", RecordDict({"arrays": model, "config": number}), nodes)
+        broadcast = time.monotonic() - began
+    up = round(statistics.mean(map(message_bytes, replies)))
+    down = message_bytes(Message(question, nodes[0], kind))
+    return Figures(clock.start_seconds(), clock.seconds(), broadcast, up, down)
+
+
+def with_fgl(settings: Federation) -> Figures:
+    """Run FedAvg as `fgl run` does."""
+    from experiments.runner import run_folder
+    from fgl_flower.records.reading import read_result
+
+    clock = Clock()
+
+    def watch(phase: str, done: int, total: int) -> None:
+        if phase == "rounds":
+            clock.end()
+
+    with tempfile.TemporaryDirectory() as folder:
+        config = settings.config.model_copy(update={"runs_dir": folder})
+        result = read_result(run_folder(config, engine="ray" if settings.engine == "Ray" else "inline", watch=watch))
+    up, down = round(result.bytes_up_per_client), round(result.bytes_down_per_client)
+    return Figures(clock.start_seconds(), clock.seconds(), None, up, down, result.accuracy)
+
+
+def with_flower(settings: Federation) -> Figures:
+    """Run Flower's own simulation: FedAvg around the same training function, or clients that do nothing."""
+    from flwr.serverapp import ServerApp
+    from flwr.simulation import run_simulation
+
+    from experiments.bench import plain_app
+
+    server, found = ServerApp(), list[Figures]()
+
+    @server.main()
+    def main(grid: Grid, context: Context) -> None:
+        if settings.method == "nothing":
+            found.append(asked(grid, settings))
+            return
+        clock = Clock()
+        accuracy = plain_app.fedavg(grid, settings.config, settings.cohort, clock.end)
+        found.append(Figures(clock.start_seconds(), clock.seconds(), accuracy=accuracy))
+
+    workers = torch_threads_here()
+    run_simulation(
+        server_app=server,
+        client_app=plain_app.PlainClient(settings.config.to_flat()),  # type: ignore[arg-type]  # called, no more
+        num_supernodes=settings.clients,
+        backend_config={
+            "client_resources": {"num_cpus": 1, "num_gpus": 0},
+            "init_args": {"address": "local", "num_cpus": workers},
+        },
+    )
+    return found[0]
+
+
+def in_process(settings: Federation) -> Figures:
+    """Ask the clients of this process."""
+    from clients.client_app import simulated
+    from experiments.bench.plain_app import PlainClient
+    from fgl_flower.simulation import InlineGrid
+
+    flat = settings.config.to_flat()
+    app: Any = simulated if settings.method == "prompts" else PlainClient(flat)
+    return asked(InlineGrid(app, settings.clients, flat), settings)
+
+
+def on_ray(settings: Federation) -> Figures:
+    """Ask the clients of the project's simulation on Ray."""
+    from experiments.ray_simulation import simulate_on_ray
+
+    found: list[Figures] = []
+    simulate_on_ray(settings.config, lambda grid, go_on: found.append(asked(grid, settings)))
+    return found[0]
+
+
+def torch_threads_here() -> int:
+    """Return how many clients work at once: as many as the project's own engines take."""
+    import torch
+
+    return torch.get_num_threads()
+
+
+def measure(settings: Federation) -> Figures | None:
+    """Return what the federation took; None from a process that only helps another one."""
+    if settings.engine.startswith("pfl"):
+        from experiments.bench.pfl_federation import with_pfl
+
+        return with_pfl(settings)
+    if settings.engine == "Flower":
+        return with_flower(settings)
+    if settings.method == "fedavg":
+        return with_fgl(settings)
+    return on_ray(settings) if settings.engine == "Ray" else in_process(settings)
+
+
+if __name__ == "__main__":
+    figures = measure(Federation(**json.loads(sys.argv[1])))
+    if figures is not None:
+        print(json.dumps(asdict(figures)), flush=True)

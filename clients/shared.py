@@ -4,14 +4,15 @@ The others read the arrays in memory that all of them see (Ray's object store) a
 pixels while it trains. A process whose clients speak of nothing but names never imports `datasets`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from clients.skipped import log_skipped
-from fgl_flower.config import DataConfig, RunConfig
+from fgl_flower.config import METHODS_WITHOUT_CLIENTS, DataConfig, RunConfig
 from fgl_flower.data.rows import Rows, Table
 
 if TYPE_CHECKING:
@@ -26,9 +27,26 @@ _DECODED_AT_ONCE = 512
 _SHARED: list["SharedData"] = []  # of this process: none or one
 
 
+def can_share(config: RunConfig) -> bool:
+    """Return whether clients of a run read one data set that stays as it is: with `prompt-every` files may change."""
+    return not (config.method in METHODS_WITHOUT_CLIENTS or config.prompt_every or config.dataset == "nodes")
+
+
 def share(data: "SharedData") -> None:
     """Let the clients of this process take their images from `data`."""
     _SHARED[:] = [data]
+
+
+@contextmanager
+def sharing(data: "SharedData | None") -> Iterator[None]:
+    """Let the clients of this process take their images from `data`, for a while."""
+    before = list(_SHARED)
+    if data is not None:
+        share(data)
+    try:
+        yield
+    finally:
+        _SHARED[:] = before
 
 
 def shared(division: DataConfig) -> "SharedData | None":

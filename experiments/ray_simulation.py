@@ -9,9 +9,9 @@ from typing import Any, Literal
 from flwr.app import Context, Message
 from flwr.serverapp import Grid
 
-from clients.shared import SharedData
+from clients.shared import SharedData, can_share
 from clients.simulated import ConfiguredClient
-from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
+from fgl_flower.config import RunConfig
 from fgl_flower.errors import RunError, reason
 
 __all__ = ["Engine", "client_workers", "simulate_on_ray"]
@@ -88,7 +88,7 @@ def simulate_on_ray(
             return pull(message_ids)
 
         grid.pull_messages = pull_while_clients_live  # type: ignore[method-assign]
-        if config.method not in METHODS_WITHOUT_CLIENTS and not config.prompt_every:  # with it files may change
+        if can_share(config):
             data = SharedData.of(config, decoded)
             while not ray.is_initialized():  # it starts meanwhile
                 go_on()

@@ -1,15 +1,19 @@
 """One run from a configuration to a finished folder, with the clients in this process or as Ray actors."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from flwr.serverapp import Grid
 
 from clients.client_app import simulated
+from clients.shared import SharedData, can_share, sharing
 from experiments.ray_simulation import Engine, client_workers, simulate_on_ray
 from fgl_flower.config import RunConfig
+from fgl_flower.device import resolve_device
 from fgl_flower.interrupts import on_interrupt
 from fgl_flower.preflight import preflight
+from fgl_flower.processes import can_fork
 from fgl_flower.records.observer import Observer
 from fgl_flower.records.reading import read_result
 from fgl_flower.records.result import Result
@@ -77,13 +81,23 @@ def run_folder(
             if engine == "ray":
                 _serve_with_ray(config, folder)
             else:
-                grid = InlineGrid(simulated, config.clients, config.to_flat(), workers=client_workers(config, "inline"))
-                serve(grid, config, folder, engine="inline")
+                _serve_in_process(config, folder)
         except Exception as error:
             if (whole := folder.path / CLIENT_ERRORS).exists():
                 error.add_note(f"the clients' whole errors: {whole}")
             raise
     return folder.path
+
+
+def _serve_in_process(config: RunConfig, folder: RunFolder) -> None:
+    workers = client_workers(config, "inline")
+    forked = workers > 1 and can_fork(resolve_device(config.device).type)
+    grid = InlineGrid(simulated, config.clients, config.to_flat(), workers=workers, forked=forked)
+    data = None
+    if can_share(config):
+        data = SharedData.of(config, lambda done, total: folder.progress("images decoded", done, total))
+    with sharing(data), closing(grid):
+        serve(grid, config, folder, engine="inline")
 
 
 def _serve_with_ray(config: RunConfig, folder: RunFolder) -> None:

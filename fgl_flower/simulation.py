@@ -21,6 +21,8 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+from fgl_flower.processes import Processes
+
 UserConfig = Mapping[str, bool | float | int | str]
 
 _PARALLEL = ("train", "evaluate")  # messages that are answered side by side
@@ -41,9 +43,11 @@ class InlineGrid(Grid):
     node_configs : mapping of int to mapping, optional
         Further node-config entries by partition id.
     workers : int
-        Clients that train or evaluate at the same time, each in a thread of its own: torch's operators let other
-        threads run meanwhile, and small ones gain more from that than from several threads each. Other messages are
-        answered one after the other, as not every captioner can be called by two threads at once.
+        Clients that train or evaluate at the same time. Other messages are answered one after the other, in this
+        process, as captioners and generators take all of the machine.
+    forked : bool
+        Whether those clients live in processes of their own (`fgl_flower.processes`), else in threads, of which torch's
+        operators let others run meanwhile.
 
     Attributes
     ----------
@@ -66,6 +70,7 @@ class InlineGrid(Grid):
         node_configs: Mapping[int, UserConfig] | None = None,
         *,
         workers: int = 1,
+        forked: bool = False,
     ) -> None:
         if num_clients < 1:
             raise ValueError(f"num_clients = {num_clients}: a federation has at least one client")
@@ -75,6 +80,8 @@ class InlineGrid(Grid):
         self._num_clients = num_clients
         self._node_configs = node_configs or {}
         self._workers = workers
+        self._forked = forked
+        self._processes: Processes | None = None
         self._seconds: dict[int, float] = {}  # that a node's last answer took
         self.partition_ids = {_node_id(partition_id): partition_id for partition_id in range(num_clients)}
         self._contexts: dict[int, Context] = {}
@@ -125,6 +132,11 @@ class InlineGrid(Grid):
                 yield reply
 
     def _deliver(self, messages: Iterable[Message], timeout: float | None) -> Iterator[tuple[str, Message | None]]:
+        messages = list(messages)
+        kinds = {message.metadata.message_type for message in messages}
+        parallel = self._workers > 1 and bool(kinds) and all(kind.startswith(_PARALLEL) for kind in kinds)
+        if parallel and self._forked and self._processes is None:
+            self._processes = Processes(self._workers, self._called)
         deadline = None if timeout is None else time.monotonic() + timeout
 
         def answer(message_id: str, message: Message) -> Message | None:
@@ -135,11 +147,17 @@ class InlineGrid(Grid):
         for message in messages:
             self._sent += 1
             numbered.append((f"{self._sent:064x}", message))  # an id as long as Flower's own
-        if self._workers > 1 and all(message.metadata.message_type.startswith(_PARALLEL) for _, message in numbered):
+        if parallel:
             yield from self._side_by_side(answer, numbered)
         else:
             for message_id, message in numbered:
                 yield message_id, answer(message_id, message)
+
+    def close(self) -> None:
+        """End the processes of clients, if there are any."""
+        if self._processes is not None:
+            self._processes.close()
+            self._processes = None
 
     def _side_by_side(
         self, answer: Callable[[str, Message], Message | None], numbered: Sequence[tuple[str, Message]]
@@ -187,11 +205,22 @@ class InlineGrid(Grid):
             one.metadata.__dict__["_message_id"] = message_id
         if node_id not in self.partition_ids:
             return Message(Error(ErrorCode.NODE_UNAVAILABLE, f"there is no node {node_id}"), reply_to=copy)
+        context = self._context(node_id)
+        if self._processes is not None and copy.metadata.message_type.startswith(_PARALLEL):
+            reply, context.state = self._processes.ask(copy, context.state)
+        else:
+            reply, context.state = self._called(copy, context.state)
+        return reply
+
+    def _called(self, message: Message, kept: RecordDict) -> tuple[Message | None, RecordDict]:
+        """Return what a client answers, and what it then keeps."""
+        context = self._context(message.metadata.dst_node_id)
+        context.state = kept
         try:
-            return self._app(copy, self._context(node_id))
+            return self._app(message, context), context.state
         except Exception as error:  # a client's failure is the client's reply, whatever it is
             reason = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
-            return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=copy)
+            return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message), context.state
 
     def _context(self, node_id: int) -> Context:
         if node_id not in self._contexts:

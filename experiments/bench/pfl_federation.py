@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from experiments.bench.federations import Clock, Federation, Figures
+from experiments.bench.protocol import Clock, Federation, Figures
 
 if TYPE_CHECKING:
     from fgl_flower.learning.classifier import Classifier

@@ -212,7 +212,11 @@ def test_a_run_whose_clients_are_too_slow_says_so_at_its_end(
     """By the round's timeout, in a real run: 1 of the clients answers before it, none of the others is asked."""
     file = tmp_path / "run.toml"
     file.write_text(RUN, encoding="utf-8")
-    sets = [word for text in ("clients=5", "round-timeout=0.0001", "name=slow") for word in ("--set", text)]
+    sets = [
+        word
+        for text in ("clients=5", "client-workers=1", "round-timeout=0.0001", "name=slow")
+        for word in ("--set", text)
+    ]
     assert fgl(monkeypatch, "run", file, "--runs-dir", tmp_path / "runs", *sets) == 0
     shown = capsys.readouterr().out
     assert "! slow: 5 of 5 clients failed: " in shown or "! slow: 4 of 5 clients failed: " in shown

@@ -1,0 +1,153 @@
+"""Client apps in forked copies of this process, one for each client that works at the same time.
+
+Threads would share Python's global lock: the operators of a small model are so short that two threads train barely
+faster than one. A fork starts at once and reads what this process has loaded (libraries, decoded images) without a
+copy. Messages cross as Flower's protobuf.
+
+Only where nothing but CPUs compute, and on Linux: a CUDA context does not survive a fork, macOS' own libraries do not.
+"""
+
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from threading import Thread
+
+from flwr.app import Error, Message, RecordDict
+from flwr.common.constant import ErrorCode
+from flwr.common.serde import message_from_proto, message_to_proto, recorddict_from_proto, recorddict_to_proto
+from flwr.proto.message_pb2 import Message as ProtoMessage
+from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
+
+__all__ = ["Answer", "Processes", "can_fork"]
+
+Answer = Callable[[Message, RecordDict], tuple[Message | None, RecordDict]]
+"""From a message and what its client keeps to the reply and what the client then keeps."""
+
+
+def can_fork(device: str) -> bool:
+    """Return whether clients that compute on this device ("cpu", "cuda", ...) may live in forked processes."""
+    return device == "cpu" and sys.platform == "linux"
+
+
+class Processes:
+    """Processes that answer messages; closed, they are gone.
+
+    Parameters
+    ----------
+    count : int
+    answer : Answer
+        Called in the processes, with all that this one knew when `Processes` was made.
+    """
+
+    def __init__(self, count: int, answer: Answer) -> None:
+        self._answer = answer
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._all: list[_Worker] = []
+        self._closed = False
+        for _ in range(count):
+            self._add()
+
+    def ask(self, message: Message, kept: RecordDict) -> tuple[Message | None, RecordDict]:
+        """Return what the client answers and then keeps; call it from as many threads as there are processes.
+
+        A process that dies is an error reply of the client it worked for; another one takes its place.
+        """
+        worker = self._idle.get()
+        try:
+            result = worker.ask(message, kept)
+        except (EOFError, OSError):
+            worker.end()
+            if self._closed:
+                return None, kept
+            self._all.remove(worker)
+            code = worker.process.exitcode
+            why = f"the process that trained this client died ({_why(code)}): is the memory enough for client-workers?"
+            result = Message(Error(ErrorCode.CLIENT_APP_CRASHED, why), reply_to=message), kept
+            worker = self._add(idle=False)
+        self._idle.put(worker)
+        return result
+
+    def close(self) -> None:
+        """End the processes, whatever they are doing."""
+        self._closed = True
+        for worker in self._all:
+            worker.end()
+
+    def _add(self, *, idle: bool = True) -> "_Worker":
+        worker = _Worker(self._answer)
+        self._all.append(worker)
+        if idle:
+            self._idle.put(worker)
+        return worker
+
+
+class _Worker:
+    def __init__(self, answer: Answer) -> None:
+        context = multiprocessing.get_context("fork")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, answer), daemon=True, name="client")
+
+        def start() -> None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12, where other threads run
+                self.process.start()
+
+        # The forked thread lives on in the child: a new one brings no pool of OpenMP threads that are not there.
+        thread = Thread(target=start)
+        thread.start()
+        thread.join()
+        theirs.close()
+
+    def ask(self, message: Message, kept: RecordDict) -> tuple[Message | None, RecordDict]:
+        self.pipe.send_bytes(message_to_proto(message).SerializeToString())
+        self.pipe.send_bytes(recorddict_to_proto(kept).SerializeToString())
+        reply, state = self.pipe.recv_bytes(), self.pipe.recv_bytes()
+        return _message(reply) if reply else None, _records(state)
+
+    def end(self) -> None:
+        self.pipe.close()
+        self.process.kill()
+        self.process.join()
+
+
+def _work(pipe: Connection, answer: Answer) -> None:
+    """Answer until the other end of the pipe is closed, as it is when that process dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent decides what it means
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _close_all_but(pipe.fileno())  # else a lock or a pipe of the parent's would outlive it
+    while True:
+        try:
+            message, kept = pipe.recv_bytes(), pipe.recv_bytes()
+        except (EOFError, OSError):
+            os._exit(0)
+        reply, state = answer(_message(message), _records(kept))
+        pipe.send_bytes(b"" if reply is None else message_to_proto(reply).SerializeToString())
+        pipe.send_bytes(recorddict_to_proto(state).SerializeToString())
+
+
+def _close_all_but(kept: int) -> None:
+    for number in map(int, os.listdir("/proc/self/fd")):
+        if number > 2 and number != kept:
+            try:
+                os.close(number)
+            except OSError:
+                continue  # that of the listing itself
+
+
+def _message(data: bytes) -> Message:
+    return message_from_proto(ProtoMessage.FromString(data))
+
+
+def _records(data: bytes) -> RecordDict:
+    return recorddict_from_proto(ProtoRecordDict.FromString(data))
+
+
+def _why(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        return signal.Signals(-exit_code).name
+    return f"exit code {exit_code}"

@@ -9,7 +9,7 @@ from flwr.serverapp import Grid
 from clients.client_app import simulated
 from clients.shared import SharedData, can_share, sharing
 from experiments.ray_simulation import Engine, client_workers, simulate_on_ray
-from fgl_flower.config import RunConfig
+from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
 from fgl_flower.device import resolve_device
 from fgl_flower.interrupts import on_interrupt
 from fgl_flower.preflight import preflight
@@ -93,6 +93,8 @@ def _serve_in_process(config: RunConfig, folder: RunFolder) -> None:
     workers = client_workers(config, "inline")
     forked = workers > 1 and can_fork(resolve_device(config.device).type)
     grid = InlineGrid(simulated, config.clients, config.to_flat(), workers=workers, forked=forked)
+    if forked and config.method not in METHODS_WITHOUT_CLIENTS:
+        import clients.training  # noqa: F401  # once for all processes, which are forked from this one
     data = None
     if can_share(config):
         data = SharedData.of(config, lambda done, total: folder.progress("images decoded", done, total))

@@ -1,4 +1,4 @@
-"""`fgl bench`: how fast images are drawn here, beside the loop that the method was published with."""
+"""`fgl bench synthesis`: how fast images are drawn here, beside the loop that the method was published with."""
 
 import json
 import sys
@@ -16,17 +16,12 @@ from experiments.bench.tables import markdown, table
 from fgl_flower.errors import ConfigError
 
 # torch and diffusers are imported inside the commands, so that `fgl --help` answers at once. Neither Flower nor
-# pydantic nor datasets is needed here: the benchmark runs on a bare GPU machine.
+# pydantic nor datasets is needed here: the benchmark runs on a bare GPU machine (`fgl` adds its other command).
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
 console = Console()
 
 FEW_STEPS = 20  # of an undistilled generator of Stable Diffusion's size, with DPM-Solver++
-
-
-@app.callback()
-def _group() -> None:
-    """Keep `synthesis` a command of its own: a single one would swallow its name."""
 
 
 @dataclass

@@ -67,7 +67,7 @@ def with_fgl(settings: Federation) -> Figures:
     clock = Clock()
 
     def watch(phase: str, done: int, total: int) -> None:
-        if phase == "rounds":
+        if phase == "rounds" and done:
             clock.end()
 
     with tempfile.TemporaryDirectory() as folder:

@@ -133,6 +133,8 @@ def normalise(pixels: torch.Tensor) -> torch.Tensor:
     Each image loses its own mean colour and is divided by its own deviation (zero mean, about unit variance): clients
     need not share statistics of their data, and a white background does not drown a thin line in group norm.
     """
-    x = pixels.to(torch.float32, memory_format=torch.channels_last) * (1 / 64)
+    # Planes first, channels last at the end: sums over a plane that lies in one piece take half the time.
+    x = pixels.to(torch.float32, memory_format=torch.contiguous_format) * (1 / 64)
     x -= x.mean((2, 3), keepdim=True)  # (N, 3, 1, 1)
-    return x.div_((x.square().mean((1, 2, 3), keepdim=True) + _LEAST_VARIANCE).sqrt_())
+    x.div_((x.square().mean((1, 2, 3), keepdim=True) + _LEAST_VARIANCE).sqrt_())
+    return x.contiguous(memory_format=torch.channels_last)

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.bench.protocol import Federation
+from experiments.cli.terminal import show
 
 METHODS = {
     "nothing": ("in process", "Flower"),
@@ -26,7 +27,7 @@ METHODS = {
     "fedavg": ("in process", "Ray", "Flower", "pfl", "pfl, processes"),
 }
 MOST_IMAGES = 50_000  # of all clients together: the built-in world draws no more in a sensible time
-_SAMPLE_SECONDS = 0.1
+_SAMPLE_SECONDS = 0.2
 console = Console()
 
 
@@ -88,7 +89,7 @@ def clients(
                     rows.append({**asdict(federation), **_measured(federation, pfl)})
                     console.print(_sentence(rows[-1]), highlight=False)
                     _write(rows, output)
-    console.print(summary(rows))
+    show(summary(rows))
 
 
 def _measured(federation: Federation, pfl: Path | None) -> dict[str, Any]:
@@ -121,23 +122,24 @@ def _measured(federation: Federation, pfl: Path | None) -> dict[str, Any]:
 
 
 def _memory(root: int) -> Iterator[tuple[str, float]]:
-    """Yield the kind and resident MiB of a process and its descendants."""
+    """Yield the kind and memory in MiB of a process and its descendants.
+
+    Of the first one what is resident; of the others what they share with none, as forks share what they were born with
+    and actors Ray's object store.
+    """
     try:
         processes = [psutil.Process(root), *psutil.Process(root).children(recursive=True)]
     except psutil.NoSuchProcess:
         return
     for one in processes:
-        try:
-            words, size = one.cmdline(), one.memory_info().rss / 2**20
-        except psutil.Error:
-            continue
-        line = " ".join(words)
-        if "ray" in line and "experiments.bench" not in line:
-            yield ("actor" if "Actor" in line else "Ray's own"), size
-        elif one.pid == root:
-            yield "server", size
-        else:
-            yield "client", size
+        with suppress(psutil.Error):  # gone meanwhile
+            line = " ".join(one.cmdline())
+            if one.pid == root:
+                yield "server", one.memory_info().rss / 2**20
+            elif "ClientAppActor" in line:
+                yield "actor", one.memory_full_info().uss / 2**20
+            elif "experiments.bench" in line:
+                yield "client", one.memory_full_info().uss / 2**20
 
 
 def _sentence(row: dict[str, Any]) -> str:
@@ -159,7 +161,7 @@ def summary(rows: list[dict[str, Any]]) -> Table:
         groups.setdefault((row["clients"], row["method"], row["engine"]), []).append(row)
     for (count, method, engine), same in groups.items():
         rounds = [statistics.median(row["round_seconds"]) for row in same]
-        kinds = sorted({kind for row in same for kind in row["memory_mib"]} - {"Ray's own"}, reverse=True)
+        kinds = sorted({kind for row in same for kind in row["memory_mib"]}, reverse=True)
         memory = [f"{kind} {statistics.median(row['memory_mib'].get(kind, 0) for row in same):,.0f}" for kind in kinds]
         table.add_row(
             f"{count:,}",

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import psutil
@@ -99,7 +100,7 @@ class Clock:
 
     def seconds(self) -> list[float]:
         """Return how long each round took."""
-        return [after - before for before, after in zip(self.ends, self.ends[1:], strict=False)]
+        return [after - before for before, after in pairwise(self.ends)]
 
     def start_seconds(self) -> float:
         """Return the seconds from the start of this process to the first end."""

@@ -10,6 +10,7 @@ import statistics
 import tempfile
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from experiments.ray_simulation import Engine
@@ -64,7 +65,7 @@ def measure(clients: int, rounds: int, engine: Engine, workers: int) -> dict[str
             over.set()
             thread.join()
     peaks = []
-    for (began, held), (ended, _) in zip(marks[1:], marks[2:], strict=False):
+    for (began, held), (ended, _) in pairwise(marks[1:]):
         peaks.append((max(size for at, size in samples if began <= at <= ended) - held) / model)
     return {
         "engine": engine,

@@ -13,6 +13,8 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from types import MappingProxyType
+from typing import cast
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -76,7 +78,8 @@ class InlineGrid(Grid):
             raise ValueError(f"num_clients = {num_clients}: a federation has at least one client")
         _ensure_identity()
         self._app = client_app
-        self._run_config = dict(run_config)
+        # One for all clients, 50 MB for ten thousand of them, which none of them can change.
+        self._run_config = cast("dict[str, bool | float | int | str]", MappingProxyType(dict(run_config)))
         self._num_clients = num_clients
         self._node_configs = node_configs or {}
         self._workers = workers
@@ -234,7 +237,7 @@ class InlineGrid(Grid):
                     **self._node_configs.get(partition_id, {}),
                 },
                 state=RecordDict(),
-                run_config=dict(self._run_config),
+                run_config=self._run_config,
             )
         return self._contexts[node_id]
 

@@ -39,6 +39,7 @@ def clients(
     ] = None,
     cohort: Annotated[int, typer.Option(min=1, help="Clients of a round of FedAvg, at most.")] = 50,
     images: Annotated[int, typer.Option(min=1, help="Images of each client, at most: 50,000 are shared.")] = 50,
+    prompt_images: Annotated[int, typer.Option(min=1, help="Images of all clients together, for prompts.")] = 2100,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a step of FedAvg; one local epoch.")] = 10,
     rounds: Annotated[int, typer.Option(min=3, help="Rounds of FedAvg.")] = 30,
     lr: Annotated[float, typer.Option(min=0, help="Clients' learning rate.")] = 0.1,
@@ -52,7 +53,7 @@ def clients(
 
     [bold]nothing[/]: all clients are asked, and do nothing.
 
-    [bold]prompts[/]: all are asked for class prompts (of 2,100 images at least) and sent the final model.
+    [bold]prompts[/]: all are asked for class prompts and sent the final model.
 
     [bold]fedavg[/]: training as in pfl-research's benchmarks.
 
@@ -85,7 +86,9 @@ def clients(
                 for where in METHODS[one]:
                     if (engine and where not in engine) or (where.startswith("pfl") and pfl is None):
                         continue
-                    federation = Federation(one, where, count, min(cohort, count), each, batch_size, rounds, lr, repeat)
+                    federation = Federation(
+                        one, where, count, min(cohort, count), each, batch_size, rounds, lr, repeat, prompt_images
+                    )
                     rows.append({**asdict(federation), **_measured(federation, pfl)})
                     console.print(_sentence(rows[-1]), highlight=False)
                     _write(rows, output)

@@ -11,8 +11,6 @@ from fgl_flower.config import RunConfig
 
 __all__ = ["Clock", "Federation", "Figures"]
 
-PROMPT_IMAGES = 2100  # at least; a client has one at least
-
 
 @dataclass(frozen=True)
 class Federation:
@@ -29,6 +27,8 @@ class Federation:
     lr : float
         Of the clients.
     seed : int
+    prompt_images : int
+        Of all clients together where they are asked for prompts, one each at least.
     """
 
     method: str
@@ -40,13 +40,14 @@ class Federation:
     rounds: int
     lr: float
     seed: int
+    prompt_images: int = 2100
 
     @property
     def config(self) -> RunConfig:
         """The run configuration of the same."""
         shared: dict[str, Any] = {"clients": self.clients, "partition": "iid", "seed": self.seed}
         if self.method != "fedavg":
-            return RunConfig(private_images=max(PROMPT_IMAGES, self.clients), prompt_level="class-style", **shared)
+            return RunConfig(private_images=max(self.prompt_images, self.clients), prompt_level="class-style", **shared)
         return RunConfig(
             method="fedavg",
             private_images=self.clients * self.images,

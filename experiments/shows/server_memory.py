@@ -45,7 +45,7 @@ def measure(clients: int, rounds: int, engine: Engine, workers: int) -> dict[str
     with tempfile.TemporaryDirectory() as folder:
         config = RunConfig(
             method="fedavg",
-            model="resnet18",
+            model="resnet-18",
             clients=clients,
             private_images=clients,
             validation_images=20,

@@ -13,11 +13,11 @@ import queue
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from threading import Thread
 
-from flwr.app import Error, Message, RecordDict
+from flwr.app import Array, ArrayRecord, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.common.serde import message_from_proto, message_to_proto, recorddict_from_proto, recorddict_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
@@ -104,10 +104,8 @@ class _Worker:
         theirs.close()
 
     def ask(self, message: Message, kept: RecordDict) -> tuple[Message | None, RecordDict]:
-        self.pipe.send_bytes(message_to_proto(message).SerializeToString())
-        self.pipe.send_bytes(recorddict_to_proto(kept).SerializeToString())
-        reply, state = self.pipe.recv_bytes(), self.pipe.recv_bytes()
-        return _message(reply) if reply else None, _records(state)
+        _send(self.pipe, message, kept)
+        return _receive(self.pipe)
 
     def end(self) -> None:
         self.pipe.close()
@@ -122,12 +120,11 @@ def _work(pipe: Connection, answer: Answer) -> None:
     _close_all_but(pipe.fileno())  # else a lock or a pipe of the parent's would outlive it
     while True:
         try:
-            message, kept = pipe.recv_bytes(), pipe.recv_bytes()
+            message, kept = _receive(pipe)
         except (EOFError, OSError):
             os._exit(0)
-        reply, state = answer(_message(message), _records(kept))
-        pipe.send_bytes(b"" if reply is None else message_to_proto(reply).SerializeToString())
-        pipe.send_bytes(recorddict_to_proto(state).SerializeToString())
+        assert message is not None
+        _send(pipe, *answer(message, kept))
 
 
 def _close_all_but(kept: int) -> None:
@@ -139,12 +136,46 @@ def _close_all_but(kept: int) -> None:
                 continue  # that of the listing itself
 
 
-def _message(data: bytes) -> Message:
-    return message_from_proto(ProtoMessage.FromString(data))
+def _send(pipe: Connection, message: Message | None, kept: RecordDict) -> None:
+    """Send a message and a state: Flower's protobuf, then the data of their arrays, which it would copy four times."""
+    content = message.content if message is not None and message.has_content() else RecordDict()
+    shapes, state = _without_data(content), _without_data(kept)
+    if message is not None and message.has_content():
+        message.content = shapes
+    try:
+        pipe.send_bytes(b"" if message is None else message_to_proto(message).SerializeToString())
+    finally:
+        if message is not None and message.has_content():
+            message.content = content
+    pipe.send_bytes(recorddict_to_proto(state).SerializeToString())
+    for array in (*_arrays(content), *_arrays(kept)):
+        pipe.send_bytes(array.data)
 
 
-def _records(data: bytes) -> RecordDict:
-    return recorddict_from_proto(ProtoRecordDict.FromString(data))
+def _receive(pipe: Connection) -> tuple[Message | None, RecordDict]:
+    head, tail = pipe.recv_bytes(), pipe.recv_bytes()
+    message = message_from_proto(ProtoMessage.FromString(head)) if head else None
+    kept = recorddict_from_proto(ProtoRecordDict.FromString(tail))
+    content = message.content if message is not None and message.has_content() else RecordDict()
+    for array in (*_arrays(content), *_arrays(kept)):
+        array.data = pipe.recv_bytes()
+    return message, kept
+
+
+def _arrays(content: RecordDict) -> Iterator[Array]:
+    for record in content.array_records.values():
+        yield from record.values()
+
+
+def _without_data(content: RecordDict) -> RecordDict:
+    return RecordDict(
+        {
+            name: ArrayRecord({key: Array(a.dtype, tuple(a.shape), a.stype, b"") for key, a in record.items()})
+            if isinstance(record, ArrayRecord)
+            else record
+            for name, record in content.items()
+        }
+    )
 
 
 def _why(exit_code: int | None) -> str:

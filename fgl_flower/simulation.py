@@ -24,10 +24,12 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from fgl_flower.processes import Processes
+from fgl_flower.wire.sizes import message_bytes
 
 UserConfig = Mapping[str, bool | float | int | str]
 
 _PARALLEL = ("train", "evaluate")  # messages that are answered side by side
+_LARGE = 2**22  # bytes of a message
 
 
 class InlineGrid(Grid):
@@ -61,7 +63,7 @@ class InlineGrid(Grid):
     Each client keeps its ``context.state`` from message to message. A client receives copies of the records (the
     arrays' bytes are shared), so that what it changes reaches neither the server nor another client. The timeout is
     checked when a client begins: a running one is never interrupted, those after it give no reply. No more than
-    ``workers + 1`` replies wait for their reader.
+    ``workers + 1`` replies wait for their reader, of large ones no more than ``workers``.
     """
 
     def __init__(
@@ -175,10 +177,12 @@ class InlineGrid(Grid):
 
         waiting = deque(sorted(numbered, key=lambda pair: -self._seconds.get(pair[1].metadata.dst_node_id, math.inf)))
         running: set[Future[tuple[str, Message | None]]] = set()
+        # One is at hand while the reader is busy with an answer, unless it is large: then the reader's memory counts.
+        more = 1 if numbered and message_bytes(numbered[0][1]) < _LARGE else 0
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="client")
         try:
             while waiting or running:
-                while waiting and len(running) <= self._workers:
+                while waiting and len(running) < self._workers + more:
                     running.add(pool.submit(timed, *waiting.popleft()))
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,43 @@ def not_a_pipeline(folder: Path) -> str:
     return f"{folder} holds no model_index.json"
 
 
+def variant_of(folders: Sequence[Path]) -> str:
+    """Return the variant, such as "fp16", to load where some component has no plain weight file; empty: none is needed.
+
+    Raises
+    ------
+    ModelError
+        If components without plain files have no variant in common.
+    """
+    common: set[str] = set()
+    for name, folder in _components(folders):
+        if found := component_variants(folder):
+            if common and not common & found:
+                raise ModelError(f"its {name!r} has weights only as the variant {', '.join(sorted(found))}, others not")
+            common = common & found or found
+    return min(common, key=lambda variant: (variant != "fp16", variant)) if common else ""
+
+
+def component_variants(folder: Path) -> set[str]:
+    """Return the variants of a component's weights; none where there are plain files, which win."""
+    files = {path.name for path in folder.iterdir() if path.exists()}
+    return set() if any(_WEIGHTS.fullmatch(file) for file in files) else _variants(files)
+
+
+def _components(folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """Yield name and folder of each component that the index lists and that is there."""
+    for name, entry in index_of(folders).items():
+        if isinstance(entry, list) and len(entry) == 2 and entry[1] is not None:
+            place = next((folder / name for folder in folders if (folder / name).is_dir()), None)
+            if place is not None:
+                yield name, place
+
+
+def _variants(files: set[str]) -> set[str]:
+    found = {match[1] for file in files if (match := _VARIANT.fullmatch(file))}
+    return {variant for variant in found if "-of-" not in variant}
+
+
 def missing_part(folders: Sequence[Path]) -> str:
     """Return what a checkpoint lacks of what its index lists; empty if it is complete.
 
@@ -121,7 +158,4 @@ def _lacks(folder: Path, class_name: str) -> str:
         return f"lacks weight files: {', '.join(sorted(parts - names))}"
     if any(_WEIGHTS.fullmatch(name) and "-of-" not in name for name in names):
         return ""
-    variants = sorted({match[1] for name in names if (match := _VARIANT.fullmatch(name)) and "-of-" not in match[1]})
-    if variants:
-        return f"has weights only as the variant {' and '.join(variants)}, of which the plain files are needed"
-    return "has no weight file"
+    return "" if _variants(names) else "has no weight file"

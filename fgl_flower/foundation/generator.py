@@ -18,6 +18,7 @@ from fgl_flower.foundation.checkpoints import (
     not_a_pipeline,
     read_json,
     refuse_other_paths,
+    variant_of,
 )
 from fgl_flower.foundation.hub import hub_fault
 from fgl_flower.foundation.miniature import NAMES, weights_dir
@@ -192,6 +193,8 @@ def _load_pipeline(card: GeneratorCard, dtype: "torch.dtype") -> Any:
         logging.set_verbosity_error()
         logging.disable_progress_bar()
     options: dict[str, Any] = {"torch_dtype": dtype, "local_files_only": True}
+    if variant := variant_of(card.folders):
+        options["variant"] = variant
     root = card.base or card.folder
     index = read_json(root / "model_index.json")
     if "safety_checker" in index:  # it blackens images, and the fast loop never asks it
@@ -223,7 +226,10 @@ def _download(model_id: str, revision: str) -> Path:
         return cached
     try:
         check_kind(model_id, read_json(Path(hf_hub_download(model_id, "model_index.json", **options))))
-        return Path(diffusers.DiffusionPipeline.download(model_id, **options))
+        folder = Path(diffusers.DiffusionPipeline.download(model_id, **options))
+        if missing_part((folder,)):  # some repositories hold half-precision weights alone
+            folder = Path(diffusers.DiffusionPipeline.download(model_id, variant="fp16", **options))
+        return folder
     except ModelError:
         raise
     except Exception as error:  # the hub client raises a dozen unrelated types

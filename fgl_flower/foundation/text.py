@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from fgl_flower.errors import ModelError
+from fgl_flower.foundation.checkpoints import component_variants, variant_of
 from fgl_flower.foundation.generator import Generator, GeneratorCard, inspect
 
 PROMPTS_PER_CALL = 64
@@ -131,7 +132,9 @@ class TextEncoder(torch.nn.Module):
 
         tokenizer = tokenizer_of(model_id, revision)
         try:
-            model = CLIPTextModel.from_pretrained(tokenizer.folder / "text_encoder", local_files_only=True)
+            folder = tokenizer.folder / "text_encoder"
+            variant = variant_of((tokenizer.folder,)) if component_variants(folder) else None
+            model = CLIPTextModel.from_pretrained(folder, local_files_only=True, variant=variant)
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelError(f"cannot load the text encoder of {model_id!r}") from error
         return cls(tokenizer, model)

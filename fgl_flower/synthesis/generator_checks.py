@@ -4,7 +4,7 @@ from fgl_flower.config import RunConfig
 from fgl_flower.errors import ModelError
 from fgl_flower.extension_points import GENERATOR, PROMPT_LEVEL
 from fgl_flower.foundation.capabilities import PLAIN, capabilities_of
-from fgl_flower.foundation.checkpoints import missing_part
+from fgl_flower.foundation.checkpoints import missing_part, variant_of
 from fgl_flower.foundation.generator import inspect
 from fgl_flower.foundation.text import tokenizer_of
 from fgl_flower.levels.level import Level, level_of
@@ -27,6 +27,10 @@ def check_generator(config: RunConfig) -> None:
         local = card.revision.startswith("sha256:")
         how = "copy it again or save it with save_pretrained" if local else f"fetch it again: hf download {card.id}"
         raise ModelError(f"the generator {config.generator!r} is not complete: {lack}; {how}")
+    try:
+        variant_of(card.folders)
+    except ModelError as error:
+        raise ModelError(f"the generator {config.generator!r} cannot be loaded: {error}") from None
     if not _needs_clip(level_of(config.prompt_level)):
         return
     if not capabilities_of(card).embeddings:

@@ -193,7 +193,7 @@ def test_a_generator_of_ones_own_skips_all_but_levels_and_intervals() -> None:
         ([], "no weight file"),
         ([WEIGHTS], ""),
         (["diffusion_pytorch_model.bin"], ""),
-        (["diffusion_pytorch_model.fp16.safetensors"], "variant fp16"),
+        (["diffusion_pytorch_model.fp16.safetensors"], ""),
         (["diffusion_pytorch_model-00001-of-00002.safetensors"], "00002-of-00002"),
         ([f"diffusion_pytorch_model-0000{n}-of-00002.safetensors" for n in (1, 2)], ""),
         (["flax_model.msgpack"], "no weight file"),

@@ -8,10 +8,13 @@ import huggingface_hub
 import pytest
 import torch
 
+from fgl_flower.config import RunConfig
 from fgl_flower.device import resolve_precision
 from fgl_flower.errors import ConfigError, ModelError
 from fgl_flower.foundation import miniature
 from fgl_flower.foundation.generator import Generator, inspect
+from fgl_flower.foundation.text import TextEncoder
+from fgl_flower.synthesis.generator_checks import check_generator
 from tests.tiny_models import save_text_to_image
 
 
@@ -135,3 +138,58 @@ def test_another_kind_of_autoencoder_tells_the_drawn_size_too(tmp_path: Path) ->
         (tmp_path / name / "config.json").write_text(json.dumps(config))
     (tmp_path / "model_index.json").write_text('{"_class_name": "SanaPipeline"}')
     assert inspect(str(tmp_path)).size == 1024
+
+
+@pytest.mark.parametrize("which", [("unet", "vae", "text_encoder"), ("unet",)])
+def test_weights_that_exist_only_as_a_variant_are_found(
+    tiny_checkpoint: Path, tmp_path: Path, which: tuple[str, ...]
+) -> None:
+    """As in repositories that hold nothing but half-precision files; the same weights under other names."""
+    copy = shutil.copytree(tiny_checkpoint, tmp_path / "half")
+    for name in which:
+        (weights,) = (copy / name).glob("*.safetensors")
+        weights.rename(weights.with_suffix(".fp16.safetensors"))
+    check_generator(RunConfig(generator=str(copy)))
+    plain, half = (Generator.load(str(p), device="cpu").pipeline for p in (tiny_checkpoint, copy))
+    assert torch.equal(plain.unet.conv_in.weight, half.unet.conv_in.weight)
+    assert torch.equal(plain.vae.encoder.conv_in.weight, half.vae.encoder.conv_in.weight)
+    texts = ["a sketch of a star"]
+    assert torch.equal(*(TextEncoder.load(str(p)).encode(texts) for p in (tiny_checkpoint, copy)))
+
+
+def test_components_without_a_common_variant_are_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny_checkpoint, tmp_path / "mixed")
+    for name, variant in (("unet", "fp16"), ("vae", "bf16")):
+        (weights,) = (copy / name).glob("*.safetensors")
+        weights.rename(weights.with_suffix(f".{variant}.safetensors"))
+    with pytest.raises(ModelError, match="weights only as the variant bf16, others not"):
+        check_generator(RunConfig(generator=str(copy)))
+
+
+def test_a_repository_of_half_precision_files_is_fetched_by_its_variant(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import diffusers
+
+    copy = shutil.copytree(tiny_checkpoint, tmp_path / "hub" / "0123abc")
+    asked: list[object] = []
+
+    def download(*names: object, local_files_only: bool = False, variant: str | None = None, **options: object) -> str:
+        if local_files_only:
+            raise OSError("nothing is cached")
+        asked.append(variant)
+        for name in ("unet", "vae", "text_encoder"):
+            for weights in (copy / name).glob("*.safetensors"):
+                weights.rename(tmp_path / name)
+            if variant:
+                kind = "model" if name == "text_encoder" else "diffusion_pytorch_model"
+                (tmp_path / name).rename(copy / name / f"{kind}.{variant}.safetensors")
+        return str(copy)
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a, **o: str(copy / "model_index.json"))
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "download", download)
+    card = inspect("owner/half")
+    assert (card.id, card.revision) == ("owner/half", "0123abc")
+    assert asked == [None, "fp16"]
+    check_generator(RunConfig(generator="owner/half"))

@@ -28,8 +28,19 @@ _SHARED: list["SharedData"] = []  # of this process: none or one
 
 
 def can_share(config: RunConfig) -> bool:
-    """Return whether clients of a run read one data set that stays as it is: with `prompt-every` files may change."""
-    return not (config.method in METHODS_WITHOUT_CLIENTS or config.prompt_every or config.dataset == "nodes")
+    """Return whether clients of a run read one decoded data set: one that fits, and stays as it is.
+
+    With `prompt-every` files may change. Of what takes more than half of the free memory each process decodes the
+    images of those clients that it meets.
+    """
+    if config.method in METHODS_WITHOUT_CLIENTS or config.prompt_every or config.dataset == "nodes":
+        return False
+    import psutil
+
+    from fgl_flower.data.sources import load_source
+
+    size = len(load_source(config).private) * 3 * config.image_size**2
+    return size < psutil.virtual_memory().available / 2
 
 
 def share(data: "SharedData") -> None:

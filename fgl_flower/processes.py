@@ -30,8 +30,11 @@ Answer = Callable[[Message, RecordDict], tuple[Message | None, RecordDict]]
 
 
 def can_fork(device: str) -> bool:
-    """Return whether clients that compute on this device ("cpu", "cuda", ...) may live in forked processes."""
-    return device == "cpu" and sys.platform == "linux"
+    """Return whether clients that compute on this device ("cpu", "cuda", ...) may live in forked processes.
+
+    A daemonic process, as a pool's are, may have none.
+    """
+    return device == "cpu" and sys.platform == "linux" and not multiprocessing.current_process().daemon
 
 
 class Processes:

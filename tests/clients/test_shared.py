@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from clients import shared
 from clients.captions import captions
 from clients.data import Client
 from clients.prompting import prompt_payload
-from clients.shared import SharedData, share
+from clients.shared import SharedData, can_share, share
 from fgl_flower.config import RunConfig
 
 
@@ -64,6 +65,15 @@ def test_another_division_is_not_taken_from_it(config: RunConfig) -> None:
     share(SharedData.of(config))
     other = Client(0, config.model_copy(update={"seed": config.seed + 1}))
     assert not isinstance(other.source, SharedData)
+
+
+def test_data_that_change_or_do_not_fit_are_not_shared(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert can_share(config)
+    assert not can_share(config.model_copy(update={"prompt_every": 1}))
+    assert not can_share(config.model_copy(update={"method": "centralised"}))
+    free = SimpleNamespace(available=2 * 18 * 3 * 16**2)  # the images are half of it
+    monkeypatch.setattr("psutil.virtual_memory", lambda: free)
+    assert not can_share(config)
 
 
 def test_captions_are_those_of_the_clients_own_images() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -170,7 +171,7 @@ class TestStatus:
         assert fgl(monkeypatch, "status", folder.path) == 0
         said = capsys.readouterr().out
         assert "one: running" in said
-        assert "synthesis: 50 of 200, about 30.0 s left" in said
+        assert re.search(r"synthesis: 50 of 200, about 3[0-9]\.[0-9] s left", said)  # the command itself takes a moment
         assert "round 0, clients asked for prompts: 2 of 3 answered (0, 2)" in said
 
     def test_of_a_run_that_was_killed(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from fgl_flower.learning.images import Images
 
-__all__ = ["SharedData", "share", "shared"]
+__all__ = ["SharedData", "can_share", "share", "shared", "sharing"]
 
 _DECODED_AT_ONCE = 512
 

@@ -25,6 +25,8 @@ class ConfiguredClient:
         `SharedData` in the object store; without it each actor loads the data set.
     """
 
+    app = simulated
+
     def __init__(self, run_config: dict[str, Any]) -> None:
         self.run_config = run_config
         self.data: Any = None
@@ -41,7 +43,7 @@ class ConfiguredClient:
             _fetch(self.data)
         before, context.run_config = context.run_config, self.run_config
         try:
-            return simulated(message, context)
+            return self.app(message, context)
         finally:
             context.run_config = before  # Flower refuses a context that comes back with another one
 

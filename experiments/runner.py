@@ -94,7 +94,9 @@ def _serve_in_process(config: RunConfig, folder: RunFolder) -> None:
     forked = workers > 1 and can_fork(resolve_device(config.device).type)
     grid = InlineGrid(simulated, config.clients, config.to_flat(), workers=workers, forked=forked)
     if forked and config.method not in METHODS_WITHOUT_CLIENTS:
-        import clients.training  # noqa: F401  # once for all processes, which are forked from this one
+        # Once for all processes, which are forked from this one; an optimiser imports the second when it is made.
+
+        import clients.training  # noqa: F401
     data = None
     if can_share(config):
         data = SharedData.of(config, lambda done, total: folder.progress("images decoded", done, total))

@@ -89,7 +89,7 @@ def with_flower(settings: Federation) -> Figures:
     from flwr.serverapp import ServerApp
     from flwr.simulation import run_simulation
 
-    from experiments.bench import plain_app
+    from experiments.bench import nothing_app, plain_app
 
     server, found = ServerApp(), list[Figures]()
 
@@ -103,9 +103,10 @@ def with_flower(settings: Federation) -> Figures:
         found.append(Figures(clock.start_seconds(), clock.seconds(), accuracy=accuracy))
 
     workers = torch_threads_here()
+    app: Any = nothing_app.app if settings.method == "nothing" else plain_app.PlainClient(settings.config.to_flat())
     run_simulation(
         server_app=server,
-        client_app=plain_app.PlainClient(settings.config.to_flat()),  # type: ignore[arg-type]  # called, no more
+        client_app=app,
         num_supernodes=settings.clients,
         backend_config={
             "client_resources": {"num_cpus": 1, "num_gpus": 0},
@@ -118,12 +119,11 @@ def with_flower(settings: Federation) -> Figures:
 def in_process(settings: Federation) -> Figures:
     """Ask the clients of this process."""
     from clients.client_app import simulated
-    from experiments.bench.plain_app import PlainClient
+    from experiments.bench.nothing_app import app as nothing
     from fgl_flower.simulation import InlineGrid
 
-    flat = settings.config.to_flat()
-    app: Any = simulated if settings.method == "prompts" else PlainClient(flat)
-    return asked(InlineGrid(app, settings.clients, flat), settings)
+    app = simulated if settings.method == "prompts" else nothing
+    return asked(InlineGrid(app, settings.clients, settings.config.to_flat()), settings)
 
 
 def on_ray(settings: Federation) -> Figures:

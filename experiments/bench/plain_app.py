@@ -7,20 +7,15 @@ from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any
 
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
+from clients.simulated import ConfiguredClient
 from fgl_flower.config import RunConfig
 
 app = ClientApp()
-
-
-@app.query("nothing")
-def nothing(message: Message, context: Context) -> Message:
-    """Answer with as little as there is."""
-    return Message(RecordDict({"config": ConfigRecord({"n": 1})}), reply_to=message)
 
 
 @app.train()
@@ -51,19 +46,10 @@ def train(message: Message, context: Context) -> Message:
     return Message(content, reply_to=message)
 
 
-class PlainClient:
-    """The app with a run configuration, which `run_simulation` leaves empty."""
+class PlainClient(ConfiguredClient):
+    """The app with a run configuration; each of its processes loads the data set."""
 
-    def __init__(self, run_config: dict[str, Any]) -> None:
-        self.run_config = run_config
-
-    def __call__(self, message: Message, context: Context) -> Message:
-        """Answer a message."""
-        before, context.run_config = context.run_config, self.run_config
-        try:
-            return app(message, context)
-        finally:
-            context.run_config = before
+    app = app
 
 
 @lru_cache(maxsize=1)

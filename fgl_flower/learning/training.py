@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch._dynamo  # an optimiser imports it when it is made, 1 s and 100 MB: here processes are yet to be forked
 from torch.nn import functional as F
 
 from fgl_flower.device import resolve_device

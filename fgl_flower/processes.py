@@ -69,7 +69,9 @@ class Processes:
                 return None, kept
             self._all.remove(worker)
             code = worker.process.exitcode
-            why = f"the process that trained this client died ({_why(code)}): is the memory enough for client-workers?"
+            why = (
+                f"the process in which this client worked died ({_why(code)}): is the memory enough for client-workers?"
+            )
             result = Message(Error(ErrorCode.CLIENT_APP_CRASHED, why), reply_to=message), kept
             worker = self._add(idle=False)
         self._idle.put(worker)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from clients.data import Client
 from clients.kept import kept_captions
 from clients.scrubber import scrub
+from fgl_flower.config import CaptionerConfig
 from fgl_flower.data.decoding import open_image
 
 if TYPE_CHECKING:
@@ -16,16 +17,14 @@ if TYPE_CHECKING:
 
 _CAPTIONS: dict[tuple[Any, ...], tuple[str, ...]] = {}
 _REMEMBERED = 4096  # clients: a simulation has many in one process
-_BATCH = 64  # images captioned at once, and in memory
 
 
 def captions(client: Client, dataset: "datasets.Dataset") -> Sequence[str]:
     """Return a scrubbed caption for each image of `dataset`, the client's own that a level has chosen."""
     import datasets  # here: see fgl_flower.data.rows
 
-    config = client.config
-    model = (config.captioner, config.captioner_revision)
-    key = (client.source, client.division, client.partition_id, dataset._fingerprint, *model)  # a level may choose anew
+    how, device = client.config.part(CaptionerConfig), client.config.device
+    key = (client.source, client.division, client.partition_id, dataset._fingerprint, how)  # a level may choose anew
     if key not in _CAPTIONS:
         if len(_CAPTIONS) >= _REMEMBERED:
             _CAPTIONS.clear()
@@ -33,26 +32,35 @@ def captions(client: Client, dataset: "datasets.Dataset") -> Sequence[str]:
         raw = dataset.cast_column("image", datasets.Image(decode=False))["image"]
 
         def describe(records: Sequence[Mapping[str, Any]]) -> list[str]:
-            captioner, texts = _captioner(*model, config.device), list[str]()
-            for start in range(0, len(records), _BATCH):
-                texts += captioner.describe([open_image(record) for record in records[start : start + _BATCH]])
+            captioner, size, texts = _captioner(how, device), how.captioner_batch, list[str]()
+            for start in range(0, len(records), size):
+                texts += captioner.describe([open_image(record) for record in records[start : start + size]])
             return texts
 
-        result = kept_captions(raw, f"{model} {_revision(*model)}", describe) if client.keeps else describe(raw)
+        result = kept_captions(raw, _maker(how), describe) if client.keeps else describe(raw)
         _CAPTIONS[key] = tuple(scrub(caption, known) for caption in result)
     return _CAPTIONS[key]
 
 
 @lru_cache(maxsize=1)
-def _captioner(model_id: str, revision: str, device: str) -> "Describes":
+def _captioner(how: CaptionerConfig, device: str) -> "Describes":
     from fgl_flower.foundation.captioner import (
         load_captioner,  # torch and transformers: only where captions are asked for
     )
 
-    return load_captioner(model_id, revision, device)
+    return load_captioner(
+        how.captioner,
+        how.captioner_revision,
+        device,
+        instruction=how.captioner_instruction,
+        beams=how.captioner_beams,
+        precision=how.captioner_precision,
+    )
 
 
-def _revision(model_id: str, revision: str) -> str:
+def _maker(how: CaptionerConfig) -> str:
+    """Return what captions kept on disk are kept by."""
     from fgl_flower.foundation.captioner import captioner_revision
 
-    return captioner_revision(model_id, revision)
+    revision = captioner_revision(how.captioner, how.captioner_revision)
+    return f"{how.model_dump(mode='json', exclude={'captioner_batch'})} {revision}"

@@ -10,12 +10,13 @@ from fgl_flower.foundation.captioner import INSTRUCTION
 
 def save_words(folder: Path, words: list[str]) -> Any:
     """Return a word-level tokenizer with the marks that models ask for."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     vocabulary = {word: i for i, word in enumerate(["<pad>", "<s>", "</s>", "<unk>", "<image>", *words])}
     inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    inner.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A $B", [("<s>", 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=inner,
         pad_token="<pad>",

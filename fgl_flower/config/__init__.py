@@ -1,5 +1,6 @@
 """The configuration of a run: one flat TOML file, in code made of parts."""
 
+from fgl_flower.config.captioner import CaptionerConfig
 from fgl_flower.config.data import DataConfig, SourceConfig
 from fgl_flower.config.describe import describe_keys
 from fgl_flower.config.federation import FederationConfig
@@ -12,6 +13,7 @@ from fgl_flower.config.synthesis import SynthesisConfig
 
 __all__ = [
     "METHODS_WITHOUT_CLIENTS",
+    "CaptionerConfig",
     "DataConfig",
     "FederationConfig",
     "LearnerConfig",

@@ -4,11 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from fgl_flower.config.captioner import CaptionerConfig
 from fgl_flower.config.part import Seeded
-from fgl_flower.extension_points import BUDGET_RULE, CAPTIONER, PROMPT_LEVEL
+from fgl_flower.extension_points import BUDGET_RULE, PROMPT_LEVEL
 
 
-class PromptConfig(Seeded):
+class PromptConfig(CaptionerConfig, Seeded):
     """A part of `RunConfig`; the descriptions of the fields give unit and range."""
 
     prompt_every: int = Field(
@@ -51,12 +52,6 @@ class PromptConfig(Seeded):
         max_length=200,
         description="Prompt of the names and class levels; {class} is filled in.",
     )
-    captioner: Annotated[str, CAPTIONER] = Field(
-        "miniature",
-        min_length=1,
-        description="Image-to-text model of the instance and embeddings levels: hub id, local path, or 'miniature'.",
-    )
-    captioner_revision: str = Field("", description="Hub revision of the captioner; empty: the default branch.")
     instance_template: str = Field(
         "{class}, {caption}, {style}",
         min_length=1,

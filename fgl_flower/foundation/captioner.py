@@ -1,8 +1,8 @@
 """Any transformers image-to-text model, by hub id or folder: BLIP, BLIP-2 and the general image-text-to-text models.
 
-BLIP and BLIP-2 take the bare image. The general models (LLaVA, Idefics, Qwen-VL, PaliGemma ...) are asked in a chat, if
-their processor knows a chat template, else by a bare instruction. Decoding is greedy, so that equal images have equal
-captions, and only the text that the model adds is kept.
+BLIP and BLIP-2 take the bare image, or words that their answer goes on from. The general models (LLaVA, Idefics,
+Qwen-VL, PaliGemma ...) are asked in a chat, if their processor knows a chat template, else by a bare instruction.
+Nothing is drawn by lot: equal images have equal captions. Only the text that the model adds is kept.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from PIL import Image
 
 from fgl_flower.data.decoding import open_image
 from fgl_flower.device import resolve_device
-from fgl_flower.errors import ModelError
+from fgl_flower.errors import ConfigError, ModelError
 from fgl_flower.extension_points import CAPTIONER
 from fgl_flower.foundation.hub import hub_fault
 from fgl_flower.foundation.miniature import weights_dir
@@ -90,8 +90,23 @@ def captioner_revision(model_id: str, revision: str = "") -> str:
     return weights_hash((folder,)) if local else folder.name
 
 
-def load_captioner(model_id: str, revision: str = "", device: str = "auto") -> Describes:
-    """Return what describes images: a `Captioner`, or an object of the user's own.
+def load_captioner(
+    model_id: str,
+    revision: str = "",
+    device: str = "auto",
+    *,
+    instruction: str = "",
+    beams: int = 1,
+    precision: str = "auto",
+) -> Describes:
+    """Return what describes images: a `Captioner`, or an object of the user's own, which goes its own way.
+
+    Parameters
+    ----------
+    model_id, revision : str
+        See `captioner_folder`; or ``module:object``.
+    device, instruction, beams, precision
+        See `Captioner.load`.
 
     Raises
     ------
@@ -101,7 +116,7 @@ def load_captioner(model_id: str, revision: str = "", device: str = "auto") -> D
     if CAPTIONER.refers(model_id):
         own: Describes = instance(CAPTIONER, model_id)
         return own
-    return Captioner.load(model_id, revision, device)
+    return Captioner.load(model_id, revision, device, instruction=instruction, beams=beams, precision=precision)
 
 
 class Captioner:
@@ -112,21 +127,57 @@ class Captioner:
     model, processor
         transformers' own.
     device : torch.device
+    instruction : str
+        What it is asked; empty: nothing where it captions bare images, else for one short sentence.
+    beams : int
+        Of its search for a caption, >= 1.
     """
 
-    def __init__(self, model: "PreTrainedModel", processor: "ProcessorMixin", device: torch.device) -> None:
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        processor: "ProcessorMixin",
+        device: torch.device,
+        *,
+        instruction: str = "",
+        beams: int = 1,
+    ) -> None:
         self.model: Any = model.eval().requires_grad_(False).to(device)
         self.processor = processor
         self.device = device
+        self.instruction = instruction
+        self.beams = beams
+        self._at_once: int | None = None  # images, where the device's memory has set a limit
 
     @classmethod
-    def load(cls, model_id: str, revision: str = "", device: str = "auto") -> Self:
-        """Load a captioner in float32 on a CPU, else in half precision; see `captioner_folder` for ids.
+    def load(
+        cls,
+        model_id: str,
+        revision: str = "",
+        device: str = "auto",
+        *,
+        instruction: str = "",
+        beams: int = 1,
+        precision: str = "auto",
+    ) -> Self:
+        """Load a captioner; see `captioner_folder` for ids.
+
+        Parameters
+        ----------
+        model_id, revision : str
+        device : str
+            See `resolve_device`.
+        instruction, beams
+            See `Captioner`.
+        precision : {"auto", "float32", "bfloat16", "float16"}
+            Of weights and passes; "auto": float32 on a CPU, float16 elsewhere.
 
         Raises
         ------
         ModelError
             If the checkpoint is missing or no image-to-text model.
+        ConfigError
+            If the device cannot do this precision.
         """
         from transformers import AutoModelForImageTextToText, AutoProcessor, Blip2ForConditionalGeneration
         from transformers.utils import logging
@@ -134,15 +185,20 @@ class Captioner:
         logging.disable_progress_bar()
         folder = captioner_folder(model_id, revision)
         target = resolve_device(device)
-        dtype = torch.float32 if target.type == "cpu" else torch.float16
+        if target.type == "cpu" and precision == "float16":
+            raise ConfigError("captioner-precision = 'float16' needs a GPU: use 'bfloat16' or 'float32' on the CPU")
+        if precision == "auto":
+            precision = "float32" if target.type == "cpu" else "float16"
         try:
             processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
             kind = Blip2ForConditionalGeneration if _model_type(folder) == "blip-2" else AutoModelForImageTextToText
-            model = kind.from_pretrained(folder, local_files_only=True, dtype=dtype, use_safetensors=True)
+            model = kind.from_pretrained(
+                folder, local_files_only=True, dtype=getattr(torch, precision), use_safetensors=True
+            )
         except (OSError, ValueError, KeyError, RuntimeError, AttributeError, ImportError) as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise ModelError(f"cannot load the captioner {model_id!r}: {reason[0]}") from error
-        return cls(model, processor, target)
+        return cls(model, processor, target, instruction=instruction, beams=beams)
 
     @torch.inference_mode()
     def describe(self, images: Sequence[Image.Image | np.ndarray], batch_size: int = 64) -> list[str]:
@@ -153,31 +209,52 @@ class Captioner:
         images : sequence of PIL images or (H, W, 3) uint8 arrays
             Of any sizes and modes.
         batch_size : int
-            Images captioned at once.
+            Images captioned at once, at most: fewer once the device's memory did not hold as many.
         """
         captions: list[str] = []
+        while len(captions) < len(images):
+            size = min(batch_size, self._at_once or batch_size, len(images) - len(captions))
+            try:
+                captions += self._captions([open_image(one) for one in images[len(captions) : len(captions) + size]])
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+                self._at_once = size // 2
+        return captions
+
+    def _captions(self, images: list[Image.Image]) -> list[str]:
         # An image unlike all that it was trained on may be captioned without end: up to the last position there is.
-        positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", MAX_NEW_TOKENS)
-        most = min(MAX_NEW_TOKENS, positions)
-        for start in range(0, len(images), batch_size):
-            batch = [open_image(image) for image in images[start : start + batch_size]]
-            inputs = self._inputs(batch).to(self.device, self.model.dtype)
-            tokens = self.model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=most)
-            if not self._bare:
-                tokens = tokens[:, inputs["input_ids"].shape[1] :]  # (N, tokens): without the question
-            captions += self.processor.batch_decode(tokens, skip_special_tokens=True)
-        return [" ".join(caption.split()) for caption in captions]
+        inputs = self._inputs(images).to(self.device, self.model.dtype)
+        asked = inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
+        positions = getattr(self._text_config, "max_position_embeddings", MAX_NEW_TOKENS + asked)
+        tokens = self.model.generate(
+            **inputs,
+            do_sample=False,
+            num_beams=self.beams,
+            max_new_tokens=max(1, min(MAX_NEW_TOKENS, positions - asked)),
+        )
+        return [
+            " ".join(caption.split())
+            for caption in self.processor.batch_decode(tokens[:, self._echoed(asked) :], skip_special_tokens=True)
+        ]
+
+    def _echoed(self, asked: int) -> int:
+        """Return how many of the tokens that come back are the question's."""
+        if self._text_config.is_encoder_decoder or not asked:
+            return 0
+        return asked - 1 if self.model.config.model_type == "blip" else asked  # its last one ends the question
 
     @property
-    def _bare(self) -> bool:
-        return self.model.config.model_type in _BARE
+    def _text_config(self) -> Any:
+        return self.model.config.get_text_config()
 
     def _inputs(self, images: list[Image.Image]) -> Any:
-        if self._bare:
-            return self.processor(images=images, return_tensors="pt")
-        question = INSTRUCTION
+        if self.model.config.model_type in _BARE:
+            words = {"text": [self.instruction] * len(images)} if self.instruction else {}
+            return self.processor(images=images, return_tensors="pt", **words)
+        question = self.instruction or INSTRUCTION
         if getattr(self.processor, "chat_template", None):
-            content = [{"type": "image"}, {"type": "text", "text": INSTRUCTION}]
+            content = [{"type": "image"}, {"type": "text", "text": question}]
             chat: Any = [{"role": "user", "content": content}]
             question = str(self.processor.apply_chat_template(chat, add_generation_prompt=True))
         tokenizer = getattr(self.processor, "tokenizer", None)

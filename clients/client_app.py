@@ -58,10 +58,16 @@ def _build(describe: Describe, *, deployed: bool) -> ClientApp:
 
         def work() -> RecordDict:
             from clients.data import Client
+            from clients.private import once
             from clients.prompting import query_prompts
             from fgl_flower.wire.codec import encode
 
-            return encode(query_prompts(Client.of(context, keeps=deployed), message.content, context.state))
+            client = Client.of(context, keeps=deployed)
+
+            def answer() -> RecordDict:
+                return encode(query_prompts(client, message.content, context.state))
+
+            return once(context.state, "prompts", answer) if client.config.dp_epsilon else answer()
 
         return reply(message, context, work)
 
@@ -84,10 +90,12 @@ def _build(describe: Describe, *, deployed: bool) -> ClientApp:
 
         def work() -> RecordDict:
             from clients.data import Client
+            from clients.private import refuse
             from clients.training import train
 
             client = Client.of(context, keeps=deployed)
             client.policy.permit("training")
+            refuse(client, "models")
             with threads(client):
                 return train(client, message.content, context.state)
 
@@ -100,9 +108,11 @@ def _build(describe: Describe, *, deployed: bool) -> ClientApp:
         def work() -> RecordDict:
             from clients.data import Client
             from clients.evaluation import evaluate
+            from clients.private import refuse
 
             client = Client.of(context, keeps=deployed)
             client.policy.permit("evaluation")
+            refuse(client, "losses")
             with threads(client):
                 return evaluate(client, message.content)
 
@@ -119,7 +129,7 @@ def _build(describe: Describe, *, deployed: bool) -> ClientApp:
             client = Client.of(context, keeps=deployed)
             client.policy.permit("evaluation")
             with threads(client):
-                return evaluate_by_class(client, message.content)
+                return evaluate_by_class(client, message.content, context.state)
 
         return reply(message, context, work)
 

@@ -5,6 +5,7 @@ from typing import Any
 from flwr.app import MetricRecord, RecordDict
 
 from clients.data import Client
+from clients.private import guarantee_of, only_once, private_counts
 from clients.training import load
 from fgl_flower.learning import evaluation
 
@@ -18,13 +19,24 @@ def evaluate(client: Client, content: RecordDict) -> RecordDict:
     return _reply(client, {"loss": result.loss, "accuracy": result.accuracy})
 
 
-def evaluate_by_class(client: Client, content: RecordDict) -> RecordDict:
+def evaluate_by_class(client: Client, content: RecordDict, state: RecordDict) -> RecordDict:
     """Return ``right`` and ``total``: of each class, how many of the client's images the received arrays get right.
 
-    Both are lists in the order of the federation's classes.
+    Both are lists in the order of the federation's classes; under `dp-epsilon` with noise, and once a run.
     """
     confusion = _evaluation(client, content).confusion  # rows are true classes
-    return _reply(client, {"right": confusion.diagonal().tolist(), "total": confusion.sum(axis=1).tolist()})
+    right, total = confusion.diagonal().tolist(), confusion.sum(axis=1).tolist()
+    if (promise := guarantee_of(client)) is not None:
+        only_once(state, "evaluation")
+        right, total = private_counts(right, total, promise)
+        shown: dict[str, Any] = {
+            "num-examples": sum(total),
+            "partition-id": client.partition_id,
+            "right": right,
+            "total": total,
+        }
+        return RecordDict({"metrics": MetricRecord(shown)})
+    return _reply(client, {"right": right, "total": total})
 
 
 def _evaluation(client: Client, content: RecordDict) -> evaluation.Evaluation:

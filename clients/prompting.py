@@ -12,6 +12,7 @@ from clients.data_hash import data_hash
 from clients.holdings import holdings
 from clients.kept import kept_text
 from clients.policy import Policy, PolicyError
+from clients.private import guarantee_of, private_payload
 from fgl_flower.config import PromptConfig
 from fgl_flower.levels.holdings import Holdings
 from fgl_flower.levels.level import Description, Level, level_of
@@ -63,11 +64,17 @@ def prompt_payload(client: Client, question: Question | None = None) -> PromptPa
         )
     if not level.asks_clients:
         return PromptPayload(client.partition_id)
+    promise = guarantee_of(client) if client.config.dp_epsilon else None
     held = holdings(client, question.unnamed)
     if question.classes:
         held = held.of_classes(question.classes)
     if policy.never_mention:
         held = held.of_classes({*held.labels} - {*policy.never_mention})
+    if promise is not None:
+        spoken = {*(question.classes or held.classes)} - {*policy.never_mention}
+        payload = permitted(private_payload(client, level, held, promise, spoken), policy)
+        payload = replace(payload, level=name if name != asked else "", held_back=0)
+        return _fitted(payload, question, policy)
     if not len(held):
         return PromptPayload(client.partition_id, skipped=len(client.skipped))
     description = _described(client, level, held)
@@ -81,7 +88,10 @@ def prompt_payload(client: Client, question: Question | None = None) -> PromptPa
         seconds=description.seconds,
         level=name if name != asked else "",
     )
-    payload = permitted(payload, policy)
+    return _fitted(permitted(payload, policy), question, policy)
+
+
+def _fitted(payload: PromptPayload, question: Question, policy: Policy) -> PromptPayload:
     limits = [most for most in (question.max_bytes, policy.max_bytes) if most]
     return fitted(payload, min(limits)) if limits else payload
 

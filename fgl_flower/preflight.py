@@ -13,6 +13,7 @@ from fgl_flower.data.rows import Rows
 from fgl_flower.data.sources import Source, load_source
 from fgl_flower.device import resolve_device
 from fgl_flower.errors import ConfigError, DataError
+from fgl_flower.extension_points import PROMPT_LEVEL
 from fgl_flower.foundation.captioner import check_captioner
 from fgl_flower.foundation.text import tokenizer_of
 from fgl_flower.foundation.truncation import truncation_for
@@ -59,6 +60,8 @@ def preflight(config: RunConfig, *, divided: bool = True) -> None:
         if "captioner" in level.models(config):
             check_captioner(config.captioner, config.captioner_revision)
         level.check(config, source.classes, source.domains)
+        if config.dp_epsilon:
+            _check_privacy(config, source)
         if config.synthesis_engine == "ray":
             _check_ray(config.ray_address or os.environ.get("RAY_ADDRESS", ""))
 
@@ -102,6 +105,23 @@ def _check_names(config: RunConfig, source: Source) -> None:
         truncation, tokens = truncation_for(config, prompts)
         if truncation and truncation.clash:
             raise ConfigError(truncation.sentence(tokens))
+
+
+def _check_privacy(config: RunConfig, source: Source) -> None:
+    """Refuse a promise that the level cannot keep, or that lacks the packages that keep it."""
+    level = level_of(config.prompt_level)
+    if level.asks_clients and level.universe(config, source.classes, source.domains) is None:
+        able = [
+            name
+            for name in PROMPT_LEVEL.builtins
+            if not (one := level_of(name)).asks_clients or one.universe(config, source.classes, source.domains)
+        ]
+        raise ConfigError(
+            f"prompt-level = {config.prompt_level!r} has no differential privacy, as what it says depends on more than "
+            f"labels: set prompt-level to {', '.join(able[:-1])} or {able[-1]}, or dp-epsilon to 0"
+        )
+    if missing := [name for name in ("dp_accounting", "opendp") if find_spec(name) is None]:
+        raise ConfigError(f"dp-epsilon needs {' and '.join(missing)}: pip install 'fgl-flower[privacy]'")
 
 
 def _limits(config: RunConfig, prompt: str) -> Limits:

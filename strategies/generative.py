@@ -11,6 +11,7 @@ from fgl_flower.learning.images import Images
 from fgl_flower.levels.downloads import client_models
 from fgl_flower.levels.level import level_of
 from fgl_flower.levels.offers import own_name
+from fgl_flower.privacy.guarantee import Guarantee
 from fgl_flower.records.run_folder import Sample
 from fgl_flower.synthesis.generator_checks import notes
 from fgl_flower.synthesis.quality import nearly_constant
@@ -185,10 +186,13 @@ class Drawing:
         if plan is None:
             return {}
         models = [{"role": "generator", "id": plan.settings.generator, "revision": plan.settings.revision}]
-        if "captioner" in level_of(config.prompt_level).models(config):
+        level = level_of(config.prompt_level)
+        if "captioner" in level.models(config):
             revision = captioner_revision(config.captioner, config.captioner_revision)
             models.append({"role": "captioner", "id": config.captioner, "revision": revision})
-        return {**self.synthesis.figures(), "models": models}
+        figures = {**self.synthesis.figures(), "models": models}
+        promise = Guarantee.of(config, len(self.server.source.private)) if level.asks_clients else None
+        return figures | ({"privacy": promise.figures()} if promise else {})
 
     def _count_downloads(self, payloads: Sequence[PromptPayload]) -> None:
         config, asked = self.server.config, self.inquiry.asked if self.inquiry else {}

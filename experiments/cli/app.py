@@ -11,7 +11,7 @@ from rich.table import Table
 
 from experiments.bench.app import app as bench_app
 from experiments.bench.clients import clients
-from experiments.cli import deploy, node, plan, status, store, table
+from experiments.cli import audit, deploy, node, plan, status, store, table
 from experiments.cli.options import SetOption, load
 from experiments.cli.terminal import (
     EXIT_FAILED,
@@ -239,6 +239,7 @@ app.command()(status.status)
 app.add_typer(store.app, name="store")
 app.add_typer(deploy.app, name="deploy")
 app.add_typer(node.app, name="node")
+app.add_typer(audit.app, name="audit")
 bench_app.command()(clients)
 app.add_typer(bench_app, name="bench")
 

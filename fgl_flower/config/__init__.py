@@ -7,6 +7,7 @@ from fgl_flower.config.federation import FederationConfig
 from fgl_flower.config.learner import LearnerConfig
 from fgl_flower.config.machine import MachineConfig
 from fgl_flower.config.places import PlacesConfig
+from fgl_flower.config.privacy import PrivacyConfig
 from fgl_flower.config.prompts import PromptConfig
 from fgl_flower.config.run_config import METHODS_WITHOUT_CLIENTS, RunConfig
 from fgl_flower.config.synthesis import SynthesisConfig
@@ -19,6 +20,7 @@ __all__ = [
     "LearnerConfig",
     "MachineConfig",
     "PlacesConfig",
+    "PrivacyConfig",
     "PromptConfig",
     "RunConfig",
     "SourceConfig",

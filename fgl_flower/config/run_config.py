@@ -19,6 +19,7 @@ from fgl_flower.config.machine import MachineConfig
 from fgl_flower.config.names import read_names
 from fgl_flower.config.part import kebab
 from fgl_flower.config.places import PlacesConfig
+from fgl_flower.config.privacy import PrivacyConfig
 from fgl_flower.config.prompts import PromptConfig
 from fgl_flower.config.synthesis import SynthesisConfig
 from fgl_flower.errors import ConfigError
@@ -31,7 +32,14 @@ METHODS_WITHOUT_CLIENTS = frozenset({"centralised"})
 
 
 class RunConfig(  # later bases come first in the file
-    MachineConfig, LearnerConfig, SynthesisConfig, PromptConfig, DataConfig, FederationConfig, PlacesConfig
+    MachineConfig,
+    LearnerConfig,
+    SynthesisConfig,
+    PrivacyConfig,
+    PromptConfig,
+    DataConfig,
+    FederationConfig,
+    PlacesConfig,
 ):
     """Every setting of a run, flat. Defaults run the built-in world on two cores."""
 
@@ -102,6 +110,15 @@ class RunConfig(  # later bases come first in the file
             raise ValueError(f"dataset = 'nodes' goes with no method = {self.method!r}: the server has no images")
         if self.dataset == "nodes" and self.method == "fgl" and not self.client_evaluation:
             raise ValueError("dataset = 'nodes': clients choose the model, client-evaluation must be on")
+        if self.dp_epsilon and self.method != "fgl":
+            raise ValueError(
+                f"dp-epsilon covers prompts, and with method = {self.method!r} clients send more or none: use "
+                "method = 'fgl', or set it to 0"
+            )
+        if self.dp_epsilon and self.rounds:
+            raise ValueError("dp-epsilon covers no models of clients: set rounds to 0 (one-shot), or dp-epsilon to 0")
+        if self.dp_epsilon and self.dataset == "nodes" and not self.dp_delta:
+            raise ValueError("dataset = 'nodes': nobody knows how many images there are, so dp-delta must be set")
         if self.dataset_config and not self.dataset.startswith("hub:"):
             raise ValueError("dataset-config names a configuration of a hub data set: it needs dataset = 'hub:ID'")
         if self.guidance_from >= self.guidance_until:

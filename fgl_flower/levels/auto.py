@@ -27,6 +27,10 @@ class Auto(ClassStyle):
 
     client_models = frozenset({"captioner"})
 
+    def universe(self, config: RunConfig, classes: Sequence[str], domains: Sequence[str]) -> None:
+        """Return none: what clients are asked next depends on their images."""
+        return None
+
     def offer(self, payloads: Sequence[PromptPayload], config: RunConfig, classes: Sequence[str]) -> Offered:
         """Return what the payloads offer, those of each kind together; a client may have sent several."""
         from fgl_flower.levels.embeddings import Embeddings

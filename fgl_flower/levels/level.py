@@ -105,6 +105,13 @@ class Level:
         """Return the templates of this level's prompts by key: what names make of them is checked before a run."""
         return {}
 
+    def universe(self, config: RunConfig, classes: Sequence[str], domains: Sequence[str]) -> tuple[Prompt, ...] | None:
+        """Return every prompt that any client of a federation could send, whatever its images are, each once.
+
+        None where prompts depend on images beyond their labels: such a level has no differential privacy.
+        """
+        return None
+
     def check(self, config: RunConfig, classes: Sequence[str], domains: Sequence[str]) -> None:
         """Raise `ConfigError` if this level cannot work with a configuration and a federation's classes and domains."""
 

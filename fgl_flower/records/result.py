@@ -75,6 +75,11 @@ class Result(BaseModel):
         {}, description="What learning tokens took each client, as they say. Empty: none learned."
     )
     levels: dict[str, str] = Field({}, description="prompt-level = 'auto': the level that each class was drawn at.")
+    privacy: dict[str, float] = Field(
+        {},
+        description="dp-epsilon: 'epsilon' and 'delta' promised to each image of a client, what the 'releases' with "
+        "'noise' (standard deviation) have 'spent' of it by the accountant. Empty: nothing is promised.",
+    )
     quarantined: dict[str, str] = Field({}, description="Clients that were shut out, and why.")
     failures: list[Failure] = Field([], description="Clients that did not take part in a round, by reason.")
     skipped: dict[str, int] = Field(

@@ -1,0 +1,1 @@
+"""Evidence on the privacy of a run."""

@@ -1,0 +1,59 @@
+"""`fgl audit`: evidence on the privacy of a run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.cli.options import SetOption, load
+from experiments.cli.terminal import EXIT_FAILED, console, errors_as_sentences, progress_bars, quiet
+
+app = typer.Typer(no_args_is_help=True, help="Evidence on the privacy of a run.")
+
+
+@app.callback()
+def group() -> None:
+    """Evidence on the privacy of a run: what was promised, and what an attacker finds."""
+
+
+@app.command()
+def promise(
+    file: Annotated[Path, typer.Argument(help="Run configuration (flat TOML) with dp-epsilon.", metavar="FILE")],
+    client: Annotated[int, typer.Option("--client", "-c", min=0, help="Partition of the client, from 0.")] = 0,
+    trials: Annotated[int, typer.Option(min=100, help="Answers with the image, and as many without it.")] = 10_000,
+    set_: SetOption = None,
+) -> None:
+    """Test the promise of dp-epsilon: tell a client's answers with all of its images from those with one image less.
+
+    Prints the epsilon that the answers show at least (95 % confidence) beside that of the accountant. A mechanism that
+    is broken, for instance by too little noise, shows more than was promised, and the command exits with 1. One that is
+    not shows less, as trials are few and the accountant speaks of any attacker.
+
+    [bold]Examples[/]
+
+      fgl audit promise experiments/demo/fgl.toml --set dp-epsilon=1
+
+      fgl audit promise run.toml --client 3 --trials 50000
+    """
+    quiet(False)
+    with errors_as_sentences(verbose=False):
+        from experiments.audit.promise import examine
+        from fgl_flower.preflight import preflight
+
+        config = load(file, set_)
+        preflight(config)
+        with progress_bars(f"the promise of {file}") as watch:
+            found = examine(config, client, trials, lambda done, total: watch("answers", done, total))
+        made = found.promise
+        console.print(
+            f"client {client}, one image of {found.prompt!r} more or less, {found.trials:,} answers each: epsilon is "
+            f"at least {found.at_least:.2f}; by the accountant it is {found.spent:.3g}, promised are "
+            f"{made.epsilon:g} at delta {made.delta:.2g} (noise of standard deviation {made.noise:.3g}, "
+            f"{made.releases} release(s))",
+            soft_wrap=True,
+            markup=False,
+            highlight=False,
+        )
+        if found.broken:
+            console.print("the promise is broken", style="red")
+            raise typer.Exit(EXIT_FAILED)

@@ -1,0 +1,1 @@
+"""Differential privacy of what clients tell: how much noise a promise takes, and the noise."""

@@ -1,0 +1,60 @@
+"""The audit finds what is there: it never claims more than the truth, and it catches a mechanism that is broken."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from clients import private
+from experiments.audit.promise import examine
+from fgl_flower.config import RunConfig
+from fgl_flower.errors import ConfigError
+from fgl_flower.privacy.audit import epsilon_at_least
+from fgl_flower.privacy.noise import noised
+
+CONFIG = RunConfig(
+    private_images=400, clients=2, prompt_level="class", dp_epsilon=1.0, client_evaluation=False, device="cpu"
+)
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 1.0, 2.0])
+def test_of_randomised_response_it_finds_nearly_all(epsilon: float) -> None:
+    rng, truth = np.random.default_rng(0), math.exp(epsilon) / (1 + math.exp(epsilon))
+    with_it, without = rng.random(40_000) < truth, rng.random(40_000) >= truth
+    found = epsilon_at_least(without.astype(float), with_it.astype(float), 0.0)
+    assert 0.9 * epsilon < found <= epsilon
+
+
+def test_of_equal_answers_it_finds_nothing() -> None:
+    found = [
+        epsilon_at_least(*np.random.default_rng(seed).normal(size=(2, 2000)), 0.0)  # type: ignore[call-arg]
+        for seed in range(20)
+    ]
+    assert sum(one > 0 for one in found) <= 3  # wrong once in twenty times, at most
+    assert epsilon_at_least([], [], 0.0) == 0
+
+
+def test_a_client_keeps_its_promise() -> None:
+    found = examine(CONFIG, trials=500)
+    assert 0 <= found.at_least < 1.0
+    assert not found.broken
+    assert found.spent == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_fifth_of_the_noise_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(private, "noised", lambda counts, deviation: noised(counts, deviation / 5))
+    assert examine(CONFIG, trials=500).broken
+
+
+def test_a_value_that_is_told_again_with_new_noise_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told_often(counts: Sequence[int], deviation: float) -> list[int]:
+        return [sum(values) // 16 for values in zip(*(noised(counts, deviation) for _ in range(16)), strict=True)]
+
+    monkeypatch.setattr(private, "noised", told_often)
+    assert examine(CONFIG, trials=700).broken
+
+
+def test_without_a_promise_there_is_nothing_to_test() -> None:
+    with pytest.raises(ConfigError, match="set dp-epsilon"):
+        examine(CONFIG.model_copy(update={"dp_epsilon": 0.0}))

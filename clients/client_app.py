@@ -65,7 +65,7 @@ def _build(describe: Describe, *, deployed: bool) -> ClientApp:
             client = Client.of(context, keeps=deployed)
 
             def answer() -> RecordDict:
-                return encode(query_prompts(client, message.content, context.state))
+                return encode(query_prompts(client, message.content, context.state, context.run_id))
 
             return once(context.state, "prompts", answer) if client.config.dp_epsilon else answer()
 
@@ -129,7 +129,7 @@ def _build(describe: Describe, *, deployed: bool) -> ClientApp:
             client = Client.of(context, keeps=deployed)
             client.policy.permit("evaluation")
             with threads(client):
-                return evaluate_by_class(client, message.content, context.state)
+                return evaluate_by_class(client, message.content, context.state, context.run_id)
 
         return reply(message, context, work)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from flwr.app import MetricRecord, RecordDict
 
+from clients.budget import spend
 from clients.data import Client
 from clients.private import guarantee_of, only_once, private_counts
 from clients.training import load
@@ -19,15 +20,17 @@ def evaluate(client: Client, content: RecordDict) -> RecordDict:
     return _reply(client, {"loss": result.loss, "accuracy": result.accuracy})
 
 
-def evaluate_by_class(client: Client, content: RecordDict, state: RecordDict) -> RecordDict:
+def evaluate_by_class(client: Client, content: RecordDict, state: RecordDict, run: int = 0) -> RecordDict:
     """Return ``right`` and ``total``: of each class, how many of the client's images the received arrays get right.
 
     Both are lists in the order of the federation's classes; under `dp-epsilon` with noise, and once a run.
     """
+    promise = guarantee_of(client)
     confusion = _evaluation(client, content).confusion  # rows are true classes
     right, total = confusion.diagonal().tolist(), confusion.sum(axis=1).tolist()
-    if (promise := guarantee_of(client)) is not None:
+    if promise is not None:
         only_once(state, "evaluation")
+        spend(client.policy, run, "evaluation", promise.noise, 2)
         right, total = private_counts(right, total, promise)
         shown: dict[str, Any] = {
             "num-examples": sum(total),

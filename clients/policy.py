@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fgl_flower.errors import ConfigError
 from fgl_flower.extension_points import PROMPT_LEVEL
@@ -35,6 +35,20 @@ class Policy(BaseModel):
     never_mention: tuple[str, ...] = Field((), description="Classes whose images are as if they were not there.")
     training: bool = Field(True, description="Whether models may be trained on the images.")
     evaluation: bool = Field(True, description="Whether models may be evaluated on the images.")
+    epsilon: float = Field(
+        0.0,
+        ge=0,
+        description="Differential privacy that all runs together may spend of each image; with it nothing leaves "
+        "without such a promise (dp-epsilon). 0: no rule.",
+    )
+    delta: float = Field(1e-5, gt=0, lt=1, description="The delta by which it is counted.")
+    spent: str = Field("", description="File in which it is counted, needed with epsilon.")
+
+    @model_validator(mode="after")
+    def _counted(self) -> Self:
+        if self.epsilon and not self.spent:
+            raise ValueError("epsilon needs a file in which it is counted: set spent")
+        return self
 
     @classmethod
     def read(cls, path: str) -> Self:
@@ -49,8 +63,11 @@ class Policy(BaseModel):
             rules = cls.model_validate(tomllib.loads(Path(path).expanduser().read_text(encoding="utf-8")))
         except ValidationError as error:
             first = error.errors()[0]
-            key = ".".join(map(str, first["loc"]))
-            raise PolicyError(f"the owner's rules are wrong, nothing is answered: {key}: {first['msg']}") from None
+            where = ".".join(map(str, first["loc"]))
+            words = str(first["msg"]).removeprefix("Value error, ")
+            raise PolicyError(
+                f"the owner's rules are wrong, nothing is answered: {f'{where}: ' if where else ''}{words}"
+            ) from None
         except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
             kind = type(error).__name__
             raise PolicyError(f"the owner's rules cannot be read ({kind}), nothing is answered") from None

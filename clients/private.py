@@ -29,6 +29,8 @@ def guarantee_of(client: Client) -> Guarantee | None:
     """
     config = client.config
     if not config.dp_epsilon:
+        if client.policy.epsilon:
+            refuse(client, "the run's questions")
         return None
     source = client.source
     if isinstance(source, Own):
@@ -109,12 +111,16 @@ def only_once(state: RecordDict, what: str) -> None:
 
 
 def refuse(client: Client, what: str) -> None:
-    """Refuse what has no promise in a run that makes one.
+    """Refuse what has no promise in a run that makes one, and to a server whose promise the owner demands.
 
     Raises
     ------
     PolicyError
-        In such a run.
+        In such a run, or under such rules.
     """
+    if client.policy.epsilon and not client.config.dp_epsilon:
+        raise PolicyError(
+            f"the owner's rules demand differential privacy (dp-epsilon), and the run has none for {what}"
+        )
     if client.config.dp_epsilon:
         raise PolicyError(f"the run promises differential privacy (dp-epsilon), and has none for {what}")

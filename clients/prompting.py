@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from flwr.app import ConfigRecord, RecordDict
 
+from clients.budget import spend
 from clients.data import Client
 from clients.data_hash import data_hash
 from clients.holdings import holdings
@@ -24,7 +25,7 @@ from fgl_flower.wire.sizes import object_bytes
 LAST_SENT = "spoken-of"  # in the client's state: the data that its last payload described, and the round
 
 
-def query_prompts(client: Client, content: RecordDict, state: RecordDict) -> PromptPayload | Unchanged:
+def query_prompts(client: Client, content: RecordDict, state: RecordDict, run: int = 0) -> PromptPayload | Unchanged:
     """Return the client's payload or, where the server keeps one of the same data, word that nothing has changed.
 
     Parameters
@@ -35,11 +36,16 @@ def query_prompts(client: Client, content: RecordDict, state: RecordDict) -> Pro
         what a `Question` says.
     state : RecordDict
         Stays with the client from round to round; a client that has lost it sends again.
+    run : int
+        Flower's id of the run: the owner's privacy budget is told.
     """
     request = content.config_records["config"]
     question = Question.of(request)
     if not client.config.prompt_every:
-        return prompt_payload(client, question)
+        payload = prompt_payload(client, question)
+        if (promise := guarantee_of(client)) is not None:
+            spend(client.policy, run, "prompts", promise.noise, 1)
+        return payload
     now = data_hash(client)
     last = state.config_records.get(LAST_SENT)
     if last is not None and last["digest"] == now and last["server-round"] == request.get(HELD_KEY):
@@ -64,7 +70,7 @@ def prompt_payload(client: Client, question: Question | None = None) -> PromptPa
         )
     if not level.asks_clients:
         return PromptPayload(client.partition_id)
-    promise = guarantee_of(client) if client.config.dp_epsilon else None
+    promise = guarantee_of(client)
     held = holdings(client, question.unnamed)
     if question.classes:
         held = held.of_classes(question.classes)

@@ -129,3 +129,47 @@ def test_the_log_holds_exactly_what_left(tmp_path: Path) -> None:
 
 def test_nothing_leaves_where_the_log_cannot_be_written(tmp_path: Path) -> None:
     assert answer({"log": str(tmp_path / "none" / "sent.jsonl")}).has_error()
+
+
+def private(tmp_path: Path, epsilon: float) -> dict[str, str]:
+    return rules(tmp_path, f"epsilon = {epsilon}\ndelta = 1e-4\nspent = '{tmp_path}/spent.jsonl'")
+
+
+def ask_privately(node_config: Mapping[str, str], kind: str = "query.prompts", **changes: float) -> Message:
+    config = CONFIG.model_copy(update={"dp_epsilon": 1.0, "dp_delta": 1e-4, "client_evaluation": False, **changes})
+    grid = InlineGrid(app, 2, config.to_flat(), {0: node_config})
+    content = RecordDict({"config": ConfigRecord({"server-round": 0})})
+    [reply] = grid.send_and_receive([Message(content, next(iter(grid.get_node_ids())), kind)])
+    return reply
+
+
+def test_a_budget_counts_over_runs_and_ends(tmp_path: Path) -> None:
+    own = private(tmp_path, 1.5)
+    answers = [ask_privately(own) for _ in range(4)]  # each a run of its own
+    spent = [json.loads(line)["epsilon"] for line in (tmp_path / "spent.jsonl").read_text().splitlines()]
+    assert [answer.has_error() for answer in answers] == [False, False, True, True]
+    assert spent[0] == pytest.approx(1.0, rel=0.01)
+    assert 1.0 < spent[1] <= 1.5 < 2.0  # of two runs together: less than the sum
+    assert "the owner's privacy budget is spent" in str(answers[2].error.reason)
+
+
+@pytest.mark.parametrize("kind", ["query.prompts", "train", "evaluate", "evaluate.by_class"])
+def test_under_a_budget_nothing_leaves_without_a_promise(kind: str, tmp_path: Path) -> None:
+    reply = answer(private(tmp_path, 1.5), kind)
+    assert reply.has_error()
+    assert "demand differential privacy" in str(reply.error.reason)
+    assert not (tmp_path / "spent.jsonl").exists()
+
+
+def test_without_the_file_of_the_budget_nothing_leaves(tmp_path: Path) -> None:
+    own = private(tmp_path, 1.5)
+    (tmp_path / "spent.jsonl").write_text("no JSON\n")
+    reply = ask_privately(own)
+    assert reply.has_error()
+    assert "the file of the owner's privacy budget cannot be used" in str(reply.error.reason)
+
+
+def test_a_budget_needs_its_file(tmp_path: Path) -> None:
+    reply = answer(rules(tmp_path, "epsilon = 1.0"))
+    assert reply.has_error()
+    assert "set spent" in str(reply.error.reason)

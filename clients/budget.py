@@ -1,0 +1,60 @@
+"""The privacy budget of a node's images over all runs, in a file that its owner names.
+
+A line of JSON a release, appended before it leaves. The file alone counts: where it cannot be read or written, nothing
+leaves.
+"""
+
+import fcntl
+import json
+from collections import Counter
+from pathlib import Path
+
+from clients.policy import Policy, PolicyError
+from fgl_flower.privacy.accountant import epsilon_of
+
+
+def spend(policy: Policy, run: int, what: str, noise: float, releases: int) -> None:
+    """Write down releases that are about to leave, if what left before allows them.
+
+    Parameters
+    ----------
+    policy : Policy
+        Without `epsilon` there is no budget.
+    run : int
+        Flower's id of the run, for the owner.
+    what : str
+        What leaves, for the owner.
+    noise : float
+        Standard deviation of the noise on every count.
+    releases : int
+        How many lists of counts leave.
+
+    Raises
+    ------
+    PolicyError
+        If they would exceed the budget, or the file cannot be used.
+    """
+    if not policy.epsilon:
+        return
+    try:
+        with Path(policy.spent).expanduser().open("a+", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # two runs may ask at the same time
+            file.seek(0)
+            made = Counter({noise: releases})
+            for line in file:
+                told = json.loads(line)
+                made[float(told["noise"])] += int(told["releases"])
+            total = epsilon_of(made, policy.delta)
+            if total > policy.epsilon:
+                raise PolicyError(
+                    f"the owner's privacy budget is spent: {what} would make it epsilon {total:.3g} over all runs, "
+                    f"{policy.epsilon:g} are allowed"
+                )
+            line = json.dumps({"run": run, "what": what, "noise": noise, "releases": releases, "epsilon": total})
+            file.write(line + "\n")
+            file.flush()
+    except PolicyError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        kind = type(error).__name__
+        raise PolicyError(f"the file of the owner's privacy budget cannot be used ({kind}), nothing is told") from None

@@ -4,7 +4,6 @@ A line of JSON a release, appended before it leaves. The file alone counts: wher
 leaves.
 """
 
-import fcntl
 import json
 from collections import Counter
 from pathlib import Path
@@ -36,6 +35,8 @@ def spend(policy: Policy, run: int, what: str, noise: float, releases: int) -> N
     """
     if not policy.epsilon:
         return
+    import fcntl  # here: not on Windows
+
     try:
         with Path(policy.spent).expanduser().open("a+", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # two runs may ask at the same time

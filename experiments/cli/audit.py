@@ -1,12 +1,17 @@
 """`fgl audit`: evidence on the privacy of a run."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
+from rich.table import Table
 
 from experiments.cli.options import SetOption, load
-from experiments.cli.terminal import EXIT_FAILED, console, errors_as_sentences, progress_bars, quiet
+from experiments.cli.terminal import EXIT_FAILED, console, errors_as_sentences, progress_bars, quiet, show
+
+CLIENTS_SHOWN = 30
 
 app = typer.Typer(no_args_is_help=True, help="Evidence on the privacy of a run.")
 
@@ -57,3 +62,53 @@ def promise(
         if found.broken:
             console.print("the promise is broken", style="red")
             raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def prompts(
+    file: Annotated[Path, typer.Argument(help="Run configuration (flat TOML).", metavar="FILE")],
+    set_: SetOption = None,
+) -> None:
+    """Show what the clients' prompts say about them. The prompts are made; nothing is sent, drawn or trained.
+
+    For each client: prompts that stand for one image alone, or for fewer than five, by which a rare image can be found;
+    and how many words of an image's true caption (where the data have such) a prompt of its class and style names,
+    beside what the true caption of another, held-out image of that class and style names: what anybody could guess.
+    Below it, what the scrubber takes out of captions with planted names and numbers.
+
+    [bold]Examples[/]
+
+      fgl audit prompts experiments/demo/fgl.toml
+
+      fgl audit prompts experiments/demo/fgl.toml --set prompt-level=instance
+    """
+    quiet(False)
+    with errors_as_sentences(verbose=False):
+        from experiments.audit.prompts import FEW, examine, scrubbed
+        from fgl_flower.preflight import preflight
+
+        config = load(file, set_)
+        preflight(config)
+        with progress_bars(f"the prompts of {file}") as watch:
+            rows = examine(config, lambda done, total: watch("clients", done, total))
+        told = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        for heading in ("client", "images", "prompts", "of one image", f"of fewer than {FEW}", "words told", "guessed"):
+            told.add_column(heading, justify="right", no_wrap=True)
+        for row in rows[:CLIENTS_SHOWN]:
+            figures = (row.client, row.images, row.prompts, row.alone, row.few)
+            told.add_row(*(f"{figure:,}" for figure in figures), _percent(row.words), _percent(row.guessed))
+        show(told)
+        if len(rows) > CLIENTS_SHOWN:
+            console.print(f"and {len(rows) - CLIENTS_SHOWN:,} clients more")
+        if config.prompt_level == "names":
+            console.print("prompt-level = 'names': clients send nothing", markup=False)
+        planted = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        for heading in ("planted in captions", "taken out", "of"):
+            planted.add_column(heading, justify="left" if heading.startswith("planted") else "right")
+        for kind, (taken, count) in scrubbed().items():
+            planted.add_row(kind, str(taken), str(count))
+        show(planted)
+
+
+def _percent(share: float) -> str:
+    return "" if math.isnan(share) else f"{share:.0%}"

@@ -50,5 +50,5 @@ $(READY): constraints.txt pyproject.toml
 	if [ -z "$$found" ]; then echo "make: Python 3.11 or newer is needed and none was found" >&2; exit 2; fi; \
 	echo "setting up $(VENV) with $$($$found --version)"; \
 	[ -x $(BIN)/python ] || $$found -m venv $(VENV)
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev,tensorboard,privacy]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev,tensorboard,privacy,lora]'
 	@touch $@

@@ -7,7 +7,7 @@ from flwr.app import MetricRecord, RecordDict
 from clients.budget import spend
 from clients.data import Client
 from clients.private import guarantee_of, only_once, private_counts
-from clients.training import load
+from clients.training import received
 from fgl_flower.learning import evaluation
 
 
@@ -44,7 +44,7 @@ def evaluate_by_class(client: Client, content: RecordDict, state: RecordDict, ru
 
 def _evaluation(client: Client, content: RecordDict) -> evaluation.Evaluation:
     return evaluation.evaluate(
-        load(client, content.array_records["arrays"]),
+        received(client, content),
         client.images,
         num_classes=len(client.source.classes),
         num_domains=len(client.source.domains),

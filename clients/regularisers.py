@@ -1,8 +1,7 @@
 """Terms that baselines add to a client's loss."""
 
-import copy
-
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from fgl_flower.learning.classifier import Classifier
@@ -19,14 +18,18 @@ def proximal(start: Classifier, mu: float) -> LossTerm:
     mu : float
         >= 0.
     """
-    anchor = [parameter.detach().clone() for parameter in start.parameters()]
+    anchor = [parameter.detach().clone() for parameter in _trained(start)]
 
     def term(model: Classifier, batch: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        pairs = zip(model.parameters(), anchor, strict=True)
+        pairs = zip(_trained(model), anchor, strict=True)
         squares = [(own - held.to(own.device)).square().sum() for own, held in pairs]
         return mu / 2 * torch.stack(squares).sum()
 
     return term
+
+
+def _trained(model: Classifier) -> list[nn.Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def contrastive(start: Classifier, previous: Classifier, mu: float, temperature: float) -> LossTerm:
@@ -44,7 +47,7 @@ def contrastive(start: Classifier, previous: Classifier, mu: float, temperature:
     temperature : float
         > 0.
     """
-    anchors = [copy.deepcopy(start).eval().requires_grad_(False), copy.deepcopy(previous).eval().requires_grad_(False)]
+    anchors = [one.copy().eval().requires_grad_(False) for one in (start, previous)]
 
     def term(model: Classifier, batch: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():

@@ -1,17 +1,20 @@
 """A client's share of a round of federated training."""
 
-import copy
 import hashlib
-from functools import lru_cache
+from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from clients.data import Client
 from clients.regularisers import contrastive, proximal
-from fgl_flower.learning.classifier import Classifier, build_model
+from fgl_flower.config import LearnerConfig
+from fgl_flower.errors import ModelError
+from fgl_flower.learning.building import learner, model_revision
+from fgl_flower.learning.classifier import Classifier
 from fgl_flower.learning.training import LossTerm
 from fgl_flower.learning.training import train as train_classifier
 from fgl_flower.wire.arrays import load_arrays, to_arrays
+from fgl_flower.wire.limits import FIXED_WEIGHTS
 
 PREVIOUS = "previous-model"
 
@@ -37,7 +40,7 @@ def train(client: Client, content: RecordDict, state: RecordDict) -> RecordDict:
     arrays, settings = content.array_records["arrays"], content.config_records["config"]
     loss = 0.0
     if len(images):
-        model = load(client, arrays)
+        model = received(client, content)
         loss = train_classifier(
             model,
             images,
@@ -60,17 +63,30 @@ def train(client: Client, content: RecordDict, state: RecordDict) -> RecordDict:
     return RecordDict({"arrays": arrays, "metrics": metrics})
 
 
+def received(client: Client, content: RecordDict) -> Classifier:
+    """Return the classifier whose arrays a message holds.
+
+    Raises
+    ------
+    ModelError
+        If the weights that did not travel are not those of this node's checkpoint.
+    """
+    name, revision = client.config.model, client.config.model_revision
+    told: Any = content.config_records.get("config", {})
+    theirs = told.get(FIXED_WEIGHTS, "")
+    if theirs and theirs != (own := model_revision(name, revision)):
+        raise ModelError(
+            f"model = {name!r} is {own} on this node and {theirs} on the server: name one by model-revision, or copy "
+            "the server's folder"
+        )
+    return load(client, content.array_records["arrays"])
+
+
 def load(client: Client, arrays: ArrayRecord) -> Classifier:
     """Return the run's classifier with these weights."""
-    config = client.config
-    model = copy.deepcopy(_untrained(config.model, len(client.source.classes), config.norm, config.seed))
+    model = learner(client.config.part(LearnerConfig), len(client.source.classes))
     load_arrays(model, arrays)
     return model
-
-
-@lru_cache(maxsize=1)  # its weights are drawn once, and not for every client that gets others at once
-def _untrained(name: str, classes: int, norm: str, seed: int) -> Classifier:
-    return build_model(name, classes, norm, seed=seed)
 
 
 def round_seed(seed: int, partition_id: int, server_round: int) -> int:

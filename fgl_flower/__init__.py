@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fgl_flower.config import RunConfig
     from fgl_flower.data.sources import Source, load_source, source_of
-    from fgl_flower.learning.classifier import Classifier, build_model
+    from fgl_flower.learning.building import build_model
+    from fgl_flower.learning.classifier import Classifier
     from fgl_flower.learning.evaluation import evaluate
     from fgl_flower.learning.images import Images, decode
     from fgl_flower.learning.training import train
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 _MODULES = {
     "config": ("RunConfig",),
     "data.sources": ("Source", "load_source", "source_of"),
-    "learning.classifier": ("Classifier", "build_model"),
+    "learning.building": ("build_model",),
+    "learning.classifier": ("Classifier",),
     "learning.evaluation": ("evaluate",),
     "learning.images": ("Images", "decode"),
     "learning.training": ("train",),

@@ -43,6 +43,7 @@ METHOD = ExtensionPoint(
         **_STRATEGIES,
         "local": "strategies.local:local",
         "centralised": "strategies.centralised:centralised",
+        "zero-shot": "strategies.zero_shot:zero_shot",
     },
     _method,
 )
@@ -71,8 +72,11 @@ MODEL = ExtensionPoint(
         "resnet-18": "fgl_flower.learning.resnet:resnet_18",
         "resnet-34": "fgl_flower.learning.resnet:resnet_34",
         "resnet-50": "fgl_flower.learning.resnet:resnet_50",
+        "hub": "fgl_flower.learning.hub_model:hub_model",
     },
     called_with("num_classes", "norm"),
+    others="places",
+    shown="small-resnet, resnet-18, resnet-34, resnet-50, hub:ID",
 )
 PARTITION = ExtensionPoint(
     "partition",

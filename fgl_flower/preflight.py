@@ -17,6 +17,7 @@ from fgl_flower.extension_points import PROMPT_LEVEL
 from fgl_flower.foundation.captioner import check_captioner
 from fgl_flower.foundation.text import tokenizer_of
 from fgl_flower.foundation.truncation import truncation_for
+from fgl_flower.learning.checks import check_learner
 from fgl_flower.levels.level import level_of
 from fgl_flower.levels.templates import fill
 from fgl_flower.synthesis.generator_checks import check_generator
@@ -54,6 +55,8 @@ def preflight(config: RunConfig, *, divided: bool = True) -> None:
         _check_names(config, source)
     if divided and config.method not in METHODS_WITHOUT_CLIENTS:
         partition(source.private, config)
+    if config.model.startswith("hub:") or config.train != "all":
+        check_learner(config, source.classes)
     if config.draws:
         level = level_of(config.prompt_level)
         check_generator(config)

@@ -18,7 +18,8 @@ from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import Source, load_source
 from fgl_flower.data.world import CLASSES, STYLES
 from fgl_flower.foundation.generator import inspect
-from fgl_flower.learning.classifier import Classifier, build_model
+from fgl_flower.learning.building import build_model
+from fgl_flower.learning.classifier import Classifier
 from fgl_flower.learning.evaluation import evaluate, predict
 from fgl_flower.learning.images import Images, decode
 from fgl_flower.learning.training import train

@@ -17,7 +17,7 @@ from flwr.supercore.run import Run
 from fgl_flower.errors import RunError
 from fgl_flower.records.ledger import Direction, Ledger
 from fgl_flower.records.result import Failure
-from fgl_flower.wire.limits import SIMULATED
+from fgl_flower.wire.limits import FIXED_WEIGHTS, SIMULATED
 from fgl_flower.wire.payload import PromptPayload, Rejection, Unchanged
 from fgl_flower.wire.sizes import message_bytes, message_objects
 from strategies.averaging import RunningMean
@@ -71,6 +71,8 @@ class GuardedGrid(Grid):
         The partition id of each node, as far as it has said.
     metered : bool
         Whether messages count; off for those that the method itself would not send.
+    fixed : str
+        What stands for weights that do not travel; clients that have others refuse to work.
     averages : bool
         Whether the strategy makes nothing of the clients' models but their weighted mean: it then gets one reply that
         holds the mean, taken as they came, and the server's memory does not grow with the clients.
@@ -104,6 +106,7 @@ class GuardedGrid(Grid):
         self.partition_ids: dict[int, int] = {}
         self.metered = True
         self.averages = False
+        self.fixed = ""
         self._holders: dict[int, int] = {}  # partition id -> node
         self._names: dict[int, int] = dict(getattr(inner, "partition_ids", {}))  # as the simulation itself says
         self._failures = Failures()
@@ -266,6 +269,9 @@ class GuardedGrid(Grid):
 
     def _open(self, messages: Iterable[Message]) -> list[Message]:
         closed = self._shut_out
+        for message in (messages := list(messages)):
+            if self.fixed and "arrays" in message.content:
+                message.content.config_records["config"][FIXED_WEIGHTS] = self.fixed
         addressed = [(message.metadata.dst_node_id, message) for message in messages]
         return [message for node, message in addressed if node not in closed and node not in self._stragglers]
 

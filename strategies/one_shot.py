@@ -66,6 +66,9 @@ def _key(server: Server, images: Images) -> str:
     settings = {
         "model": config.model,
         "norm": config.norm,
+        "revision": server.revision,
+        "train": config.train,
+        "lora-rank": config.lora_rank,
         "epochs": config.server_epochs,
         "lr": config.server_lr,
         "momentum": config.momentum,

@@ -14,7 +14,8 @@ from flwr.serverapp.strategy import Strategy
 from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
 from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import load_source
-from fgl_flower.learning.classifier import build_model
+from fgl_flower.learning.adaptation import whole_state
+from fgl_flower.learning.building import learner, model_revision
 from fgl_flower.learning.evaluation import Evaluation, averaged, evaluate
 from fgl_flower.learning.images import Images, decode_rows
 from fgl_flower.learning.training import Epoch, train
@@ -61,6 +62,8 @@ class Server:
     ----------
     grid : GuardedGrid
         The way to the clients that strategies get.
+    revision : str
+        What stands for the weights of a pretrained classifier; empty: it has none.
     initial : ArrayRecord
         The global model before any training; it depends on the seed alone.
     validation, test : Images
@@ -95,7 +98,8 @@ class Server:
         self.folder = folder
         self.ledger = ledger
         self.source = load_source(config)
-        self.model = build_model(config.model, len(self.source.classes), config.norm, seed=config.seed)
+        self.model = learner(config, len(self.source.classes))
+        self.revision = model_revision(config.model, config.model_revision)
         self.initial = to_arrays(self.model)
         gate = Gate(
             self.initial,
@@ -118,6 +122,7 @@ class Server:
             prompt_timeout=config.prompt_timeout or None,
             waiting=folder.waiting,
         )
+        self.grid.fixed = self.revision if self.model.fixed else ""
         for note in self.source.notes:
             folder.warn(note)
         # Both splits now: what cannot be read is known before anything is spent.
@@ -306,7 +311,7 @@ class Server:
             self._judge("training", self.validation_loss, self._rates(), HOPELESS)
         if len(models) == 1:
             load_arrays(self.model, models[0])
-            self.folder.save_model(self.model.state_dict())
+            self.folder.save_model(whole_state(self.model))
         tested: dict[str, Any] = {"accuracy": None}
         if len(self.test):
             with self.ledger.phase("test"):
@@ -334,7 +339,9 @@ class Server:
             "app": (self.grid.run.fab_hash or "") if self.engine == "deployment" else "",
             "skipped": {who: len(names) for who, names in self.skipped.items() if names} | self.grid.skipped,
         }
-        return Result.of(config, **{**measured, "engine": self.engine, **outcome.figures})
+        own = {"role": "model", "id": config.model.partition(":")[2], "revision": self.revision}
+        used = [*outcome.figures.get("models", []), *([own] if self.revision else [])]
+        return Result.of(config, **{**measured, "engine": self.engine, **outcome.figures, "models": used})
 
     def recall(self, arrays: ArrayRecord, images: Images) -> list[float]:
         """Return the share of each class's images that a model gets right, 0..1; 0 for a class without images."""

@@ -27,6 +27,14 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random-weight ViT for 32x32 images."""
+    from tests.tiny_classifiers import save_classifier
+
+    return save_classifier(tmp_path_factory.mktemp("classifiers") / "vit")
+
+
+@pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a random-weight `StableDiffusionPipeline` that draws 32x32 images in 3 guided steps."""
     from tests.tiny_models import save_text_to_image

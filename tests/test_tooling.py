@@ -27,7 +27,7 @@ def test_every_dependency_is_pinned_inside_its_range() -> None:
     assert pinned["torch"] == "2.13.0"
     assert "fgl-flower" not in pinned
     extras = PROJECT["project"]["optional-dependencies"]
-    for text in PROJECT["project"]["dependencies"] + extras["dev"] + extras["tensorboard"]:
+    for text in PROJECT["project"]["dependencies"] + extras["dev"] + extras["tensorboard"] + extras["lora"]:
         requirement = Requirement(text)
         version = pinned[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), text

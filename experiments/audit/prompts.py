@@ -2,17 +2,16 @@
 
 import math
 import re
-import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from clients.data import Client
 from clients.prompting import prompt_payload
 from clients.scrubber import scrub
+from experiments.audit.planted import PLANTED
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import Source, load_source
 from fgl_flower.wire.payload import PromptPayload
@@ -81,10 +80,9 @@ def examine(config: RunConfig, watch: Callable[[int, int], None] = lambda done, 
 
 def scrubbed() -> dict[str, tuple[int, int]]:
     """Return how many of the planted names and numbers of each kind the scrubber takes out, and how many there are."""
-    planted = tomllib.loads(Path(__file__).with_name("planted.toml").read_text(encoding="utf-8"))["planted"]
     return {
-        group["kind"]: (sum(what not in scrub(text) for text, what in group["sentences"]), len(group["sentences"]))
-        for group in planted
+        kind: (sum(what not in scrub(text) for text, what in sentences), len(sentences))
+        for kind, sentences in PLANTED.items()
     }
 
 

@@ -180,7 +180,7 @@ def measure_accuracy(
     """
     from fgl_flower.config import RunConfig
     from fgl_flower.data.sources import load_source
-    from fgl_flower.learning.classifier import build_model
+    from fgl_flower.learning.building import build_model
     from fgl_flower.learning.evaluation import evaluate
     from fgl_flower.learning.images import decode
     from fgl_flower.learning.training import train

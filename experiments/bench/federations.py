@@ -24,7 +24,7 @@ WEIGHED = 100  # replies whose bytes are counted
 
 def asked(grid: Grid, settings: Federation) -> Figures:
     """Ask all clients three times for prompts, or for nothing, and send them the final model."""
-    from fgl_flower.learning.classifier import build_model
+    from fgl_flower.learning.building import build_model
     from fgl_flower.wire.arrays import to_arrays
     from fgl_flower.wire.sizes import message_bytes
     from strategies.streaming import Stragglers, replies_of

@@ -30,7 +30,7 @@ def with_pfl(settings: Federation) -> Figures | None:
 
     from clients.shared import SharedData
     from fgl_flower.data.sources import load_source
-    from fgl_flower.learning.classifier import build_model
+    from fgl_flower.learning.building import build_model
     from fgl_flower.learning.evaluation import evaluate
     from fgl_flower.learning.images import decode
 

@@ -21,7 +21,7 @@ app = ClientApp()
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train the received model on the client's images."""
-    from fgl_flower.learning.classifier import build_model
+    from fgl_flower.learning.building import build_model
     from fgl_flower.learning.training import train as train_classifier
 
     config = RunConfig.parse(dict(context.run_config))
@@ -70,7 +70,7 @@ def _images(config: RunConfig, number: int) -> Any:
 def fedavg(grid: Grid, config: RunConfig, cohort: int, end: Callable[[], None]) -> float:
     """Run Flower's FedAvg, call `end` after every round, and return the last model's accuracy on the test split."""
     from fgl_flower.data.sources import load_source
-    from fgl_flower.learning.classifier import build_model
+    from fgl_flower.learning.building import build_model
     from fgl_flower.learning.evaluation import evaluate
     from fgl_flower.learning.images import decode
 

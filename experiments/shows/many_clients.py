@@ -14,7 +14,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from clients.client_app import app
 from experiments.shows.lines import print_line
 from fgl_flower.config import RunConfig
-from fgl_flower.learning.classifier import build_model
+from fgl_flower.learning.building import build_model
 from fgl_flower.simulation import InlineGrid
 from fgl_flower.wire.arrays import to_arrays
 

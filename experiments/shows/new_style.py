@@ -23,7 +23,8 @@ from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import Source, load_source
 from fgl_flower.data.world import HELD_OUT_STYLE
 from fgl_flower.foundation.inversion import encode_images, load_for_inversion
-from fgl_flower.learning.classifier import Classifier, build_model
+from fgl_flower.learning.building import build_model
+from fgl_flower.learning.classifier import Classifier
 from fgl_flower.learning.evaluation import predict
 from fgl_flower.learning.images import Images, decode
 from fgl_flower.learning.training import train

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from fgl_flower.config import RunConfig
 from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import load_source
-from fgl_flower.learning.classifier import build_model
+from fgl_flower.learning.building import build_model
 
 DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
 

@@ -17,7 +17,7 @@ from experiments.ray_simulation import Engine
 from experiments.runner import run_folder
 from experiments.shows.lines import print_line
 from fgl_flower.config import RunConfig
-from fgl_flower.learning.classifier import build_model
+from fgl_flower.learning.building import build_model
 from fgl_flower.wire.arrays import to_arrays
 
 _SAMPLE_SECONDS = 0.005

@@ -13,8 +13,8 @@ class FederationConfig(Seeded):
 
     method: Annotated[str, METHOD] = Field(
         "fgl",
-        description="fgl, a federated baseline, local (each client trains alone), centralised (on all private images) "
-        "or mixed (on those and the synthetic ones together).",
+        description="fgl, a federated baseline, local (each client trains alone), centralised (on all private images), "
+        "mixed (on those and the synthetic ones together) or zero-shot (CLIP reads class-template; no training).",
     )
     wrapped: Annotated[str, WRAPPED] = Field(
         "fedavg", description="Strategy to which FGL delegates the rounds after its prompt round."

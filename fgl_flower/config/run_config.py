@@ -24,11 +24,11 @@ from fgl_flower.config.prompts import PromptConfig
 from fgl_flower.config.synthesis import SynthesisConfig
 from fgl_flower.errors import ConfigError
 from fgl_flower.extension import STORED
-from fgl_flower.extension_points import METHOD, has_server_optimiser, is_strategy
+from fgl_flower.extension_points import METHOD, MODEL, has_server_optimiser, is_strategy
 
 __all__ = ["METHODS_WITHOUT_CLIENTS", "RunConfig"]
 
-METHODS_WITHOUT_CLIENTS = frozenset({"centralised"})
+METHODS_WITHOUT_CLIENTS = frozenset({"centralised", "zero-shot"})
 
 
 class RunConfig(  # later bases come first in the file
@@ -55,10 +55,17 @@ class RunConfig(  # later bases come first in the file
                 f"norm = 'batch' cannot go with {strategy}: its server would step the running statistics as if "
                 "they were weights; use norm = 'group'"
             )
+        if self.train != "all" and self.model in MODEL.builtins:
+            raise ValueError(
+                f"train = {self.train!r} keeps the backbone as it is, and that of model = {self.model!r} begins at "
+                "random: use a pretrained model = 'hub:ID', or train = 'all'"
+            )
+        if self.method == "zero-shot" and not self.model.startswith("hub:"):
+            raise ValueError("method = 'zero-shot' needs a CLIP or SigLIP, model = 'hub:ID'")
         if self.method in {"mixed"} | METHODS_WITHOUT_CLIENTS and self.rounds:
             raise ValueError(
-                f"method = {self.method!r} trains in one place and has no federated rounds: set rounds to 0 "
-                "(server-epochs says how long it trains)"
+                f"method = {self.method!r} works in one place and has no federated rounds: set rounds to 0 "
+                "(server-epochs says how long a server trains)"
             )
         if self.prompt_every and self.method != "fgl":
             raise ValueError("prompt-every needs method = 'fgl': other methods have no federated rounds after prompts")

@@ -1,9 +1,49 @@
-"""Why a model of the hub cannot be had, in one sentence for each reason."""
+"""Where a model of the hub lies on this machine, and why it cannot be had, in one sentence for each reason."""
 
+import contextlib
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
-from fgl_flower.errors import reason
+from fgl_flower.errors import ModelError, reason
+
+
+def hub_folder(role: str, model_id: str, revision: str, patterns: Sequence[str]) -> Path:
+    """Return the folder of a model: a folder of this machine, or the hub's cache, into which it is downloaded.
+
+    Parameters
+    ----------
+    role : str
+        The key that names the model.
+    model_id : str
+        Hub id or path of a folder.
+    revision : str
+        Hub revision; empty: the default branch. Ignored for folders.
+    patterns : sequence of str
+        Files to be had, such as "*.safetensors".
+
+    Raises
+    ------
+    ModelError
+        If there is no such model; see `hub_fault`.
+    """
+    folder = Path(model_id).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or model_id.startswith(("./", "../", "~")):
+        raise ModelError(f"no {role} {model_id!r}: there is no such folder")
+    from huggingface_hub import snapshot_download
+
+    options: dict[str, Any] = {"revision": revision or None, "allow_patterns": list(patterns)}
+    try:
+        with contextlib.suppress(OSError, ValueError):
+            cached = Path(snapshot_download(model_id, local_files_only=True, **options))
+            if any(cached.rglob("*.safetensors")):  # somebody may have asked for its configuration alone
+                return cached
+        return Path(snapshot_download(model_id, **options))
+    except Exception as error:  # the hub client raises a dozen unrelated types
+        raise ModelError(hub_fault(error, role, model_id, revision)) from error
 
 
 def hub_fault(error: BaseException, role: str, model_id: str, revision: str = "") -> str:
@@ -14,7 +54,7 @@ def hub_fault(error: BaseException, role: str, model_id: str, revision: str = ""
     error : BaseException
         What the hub client raised; the errors that led to it are looked at, too.
     role : str
-        The key that names the model: "generator" or "captioner".
+        The key that names the model: "generator", "captioner" or "model".
     model_id, revision : str
         As configured.
     """

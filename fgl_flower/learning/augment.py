@@ -1,10 +1,12 @@
 """Augmentation of whole batches: kornia's crops, but one gather for small images."""
 
+from collections.abc import Callable
+
 import torch
 from kornia.augmentation import RandomResizedCrop
 from torch.nn import functional as F
 
-from fgl_flower.learning.images import normalise
+from fgl_flower.learning import images
 from fgl_flower.learning.randomness import own_randomness
 
 __all__ = ["Augmenter"]
@@ -27,9 +29,17 @@ class Augmenter:
         (N, 3, S, S) uint8, already on the device of training.
     seed : int
         Seed of crops and flips.
+    normalise : callable
+        From (n, 3, S, S) in 0..255 to what the classifier takes in: its `Classifier.normalise`.
     """
 
-    def __init__(self, pixels: torch.Tensor, seed: int) -> None:
+    def __init__(
+        self,
+        pixels: torch.Tensor,
+        seed: int,
+        normalise: Callable[[torch.Tensor], torch.Tensor] = images.normalise,
+    ) -> None:
+        self.normalise = normalise
         size = pixels.shape[-1]
         self.small = size <= _SMALL
         self.generator = torch.Generator().manual_seed(seed)
@@ -51,4 +61,4 @@ class Augmenter:
                 drawn = self.crop.forward_parameters(batch.shape)
             batch = self.crop(batch, params=drawn)
         flipped = (torch.rand(len(index), generator=self.generator) < 0.5).to(batch.device)
-        return normalise(torch.where(flipped[:, None, None, None], batch.flip(-1), batch))
+        return self.normalise(torch.where(flipped[:, None, None, None], batch.flip(-1), batch))

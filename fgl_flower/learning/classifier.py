@@ -1,13 +1,15 @@
-"""What every classifier is, built-in or a user's own, and how one is built from a configuration."""
+"""What every classifier is, built-in, pretrained or a user's own."""
+
+import copy
+from collections.abc import Iterable
+from typing import Self
 
 import torch
 from torch import nn
 
-from fgl_flower.errors import ConfigError
-from fgl_flower.extension_points import MODEL
-from fgl_flower.learning.randomness import own_randomness
+from fgl_flower.learning import images
 
-__all__ = ["Classifier", "build_model"]
+__all__ = ["Classifier"]
 
 
 class Classifier(nn.Module):
@@ -23,12 +25,25 @@ class Classifier(nn.Module):
         F, the number of features.
     num_classes : int
         C, the number of classes.
+
+    Attributes
+    ----------
+    fixed : frozenset of str
+        Names in the state dict that no training changes. They are equal wherever the model is built, so they do not
+        travel (`fgl_flower.wire.arrays`), and copies share them.
     """
+
+    fixed: frozenset[str] = frozenset()
+    _held: tuple[nn.Module, ...] = ()  # torch counts no modules in a tuple as parts of this one
 
     def __init__(self, backbone: nn.Module, width: int, num_classes: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = nn.Linear(width, num_classes)
+
+    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return what the backbone takes in: (N, 3, S, S) float32, channels last, from (N, 3, S, S) in 0..255."""
+        return images.normalise(pixels)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Return (N, F) features of normalised (N, 3, S, S) images."""
@@ -38,35 +53,26 @@ class Classifier(nn.Module):
         """Return (N, C) logits of normalised (N, 3, S, S) images."""
         return self.head(self.features(images))
 
+    def fix(self, held: Iterable[nn.Module]) -> None:
+        """Declare all that needs no gradient fixed, and the buffers with it.
 
-def build_model(name: str, num_classes: int, norm: str = "group", *, seed: int) -> Classifier:
-    """Return a freshly initialised classifier; the same arguments always give the same weights.
+        Parameters
+        ----------
+        held : iterable of torch.nn.Module
+            Modules that stay in evaluation mode while the rest is trained: their statistics and dropout rest.
+        """
+        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        self.fixed = frozenset(self.state_dict()) - trained
+        self._held = tuple(held)
 
-    Parameters
-    ----------
-    name : str
-        A built-in name of the key `model`, or ``module:object``: a function (num_classes, norm) -> Classifier.
-    num_classes : int
-        Classes, >= 1.
-    norm : {"group", "batch"}
-        Normalisation layers.
-    seed : int
-        Seed of the initialisation. The global random state is left as it was.
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode, but for what is held in evaluation mode."""
+        super().train(mode)
+        for module in self._held:
+            module.eval()
+        return self
 
-    Raises
-    ------
-    ConfigError
-        If there is no such model or normalisation, or a user's function returns no `Classifier`.
-    """
-    if norm not in {"group", "batch"}:
-        raise ConfigError(f"norm = {norm!r} is unknown: use 'group' or 'batch'")
-    build = MODEL.load(name)
-    with own_randomness(seed):
-        model = build(num_classes, norm)
-    if not isinstance(model, Classifier):
-        raise ConfigError(
-            f"model = {name!r} returned a {type(model).__name__}, not a fgl_flower.learning.classifier.Classifier"
-        )
-    if model.head.out_features != num_classes:
-        raise ConfigError(f"model = {name!r} has {model.head.out_features} outputs for {num_classes} classes")
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def copy(self) -> Self:
+        """Return a copy that shares what is fixed with this model, and nothing else."""
+        state = self.state_dict(keep_vars=True)
+        return copy.deepcopy(self, {id(state[name]): state[name] for name in self.fixed})

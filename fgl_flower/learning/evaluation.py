@@ -1,6 +1,6 @@
 """How well a classifier does: in total, by class and by domain."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from fgl_flower.device import resolve_device
-from fgl_flower.learning.images import Images, normalise
+from fgl_flower.learning import images as taken_in
+from fgl_flower.learning.images import Images
 
 __all__ = ["Evaluation", "averaged", "evaluate", "predict"]
 
@@ -47,8 +48,9 @@ class Evaluation:
 
 @torch.inference_mode()
 def predict(model: nn.Module, pixels: torch.Tensor, *, batch_size: int = 512, device: str = "auto") -> torch.Tensor:
-    """Return (N, C) float32 logits, on the CPU, of (N, 3, S, S) uint8 images."""
+    """Return (N, C) float32 logits, on the CPU, of (N, 3, S, S) uint8 images; see `evaluate`."""
     target = resolve_device(device)
+    normalise: Callable[[torch.Tensor], torch.Tensor] = getattr(model, "normalise", taken_in.normalise)
     training = model.training
     model.to(target).eval()
     logits = [model(normalise(batch.to(target))).float().cpu() for batch in pixels.split(batch_size)]
@@ -70,7 +72,8 @@ def evaluate(
     Parameters
     ----------
     model : torch.nn.Module
-        Normalised (N, 3, S, S) float -> (N, num_classes) logits.
+        (N, 3, S, S) float -> (N, num_classes) logits, of images as the model itself normalises them if it is a
+        `Classifier`, else as `fgl_flower.learning.images.normalise` does.
     images : Images
         May be empty: a client without data must still be able to answer.
     num_classes, num_domains : int

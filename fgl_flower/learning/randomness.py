@@ -9,6 +9,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ from torch import nn
 __all__ = ["draws_randomly", "own_randomness"]
 
 _GLOBAL = RLock()
-_known: dict[tuple[type, ...], bool] = {}
+_known: dict[tuple[Any, ...], bool] = {}
 
 
 @contextmanager
@@ -41,11 +42,11 @@ def draws_randomly(model: nn.Module, batch: torch.Tensor) -> bool:
     Parameters
     ----------
     model : torch.nn.Module
-        Unchanged: a copy is tried, once for all models of the same modules.
+        Unchanged: a copy is tried, once for all models of the same modules, rates and trained parts.
     batch : torch.Tensor
         (n, 3, S, S) float32, normalised, on the model's device.
     """
-    kind = tuple(type(module) for module in model.modules())
+    kind = tuple(_kind(module) for module in model.modules())
     with _GLOBAL:
         if kind not in _known:
             with torch.random.fork_rng(devices=[batch.device] if batch.device.type == "cuda" else []), torch.no_grad():
@@ -53,6 +54,12 @@ def draws_randomly(model: nn.Module, batch: torch.Tensor) -> bool:
                 copy.deepcopy(model).train()(batch)
                 _known[kind] = not all(map(torch.equal, before, _states(batch.device)))
         return _known[kind]
+
+
+def _kind(module: nn.Module) -> tuple[Any, ...]:
+    """Return what a module's draws depend on: rates of dropout lie among its numbers, under many names."""
+    rates = tuple(value for value in vars(module).values() if isinstance(value, float))
+    return type(module), rates, tuple(p.requires_grad for p in module.parameters(recurse=False))
 
 
 def _states(device: torch.device) -> list[torch.Tensor]:

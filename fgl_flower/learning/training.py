@@ -18,7 +18,7 @@ from fgl_flower.device import resolve_device
 from fgl_flower.learning.augment import Augmenter
 from fgl_flower.learning.classifier import Classifier
 from fgl_flower.learning.evaluation import predict
-from fgl_flower.learning.images import Images, normalise
+from fgl_flower.learning.images import Images
 from fgl_flower.learning.precision import Precision
 from fgl_flower.learning.randomness import draws_randomly, own_randomness
 
@@ -124,13 +124,14 @@ def train(
     model.to(target)
     labels = images.labels.to(target)
     fused = target.type in {"cpu", "cuda"}
-    sgd = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay, fused=fused)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    sgd = torch.optim.SGD(trained, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=fused)
     order = torch.Generator().manual_seed(seed)
     steps = math.ceil(len(images) / batch_size) * epochs
     step, loss, best = 0, 0.0, _Best()
 
-    augment = Augmenter(images.pixels.to(target), seed)
-    alone = draws_randomly(model, normalise(images.pixels[[0, 0]].to(target)))
+    augment = Augmenter(images.pixels.to(target), seed, model.normalise)
+    alone = draws_randomly(model, model.normalise(images.pixels[[0, 0]].to(target)))
     with own_randomness(seed, target) if alone else nullcontext():
         for epoch in range(epochs):
             model.train()
@@ -172,12 +173,14 @@ class _Best:
         rank = (bool(logits.isfinite().all()), accuracy)  # of NaN, argmax makes the first class, which may be right
         if rank >= self._rank:
             self.accuracy, self._rank = accuracy, rank
-            self._state = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            self._state = {
+                name: value.detach().clone() for name, value in model.state_dict().items() if name not in model.fixed
+            }
         return accuracy
 
     def restore(self, model: Classifier) -> None:
         if self._state:
-            model.load_state_dict(self._state)
+            model.load_state_dict(self._state, strict=False)  # what is fixed is as it was
 
 
 def _batches(count: int, batch_size: int, generator: torch.Generator) -> list[torch.Tensor]:

@@ -23,6 +23,7 @@ LIBRARIES = (
     "diffusers",
     "transformers",
     "accelerate",
+    "peft",
     "kornia",
     "datasets",
     "safetensors",

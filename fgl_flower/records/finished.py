@@ -85,6 +85,8 @@ def _settings(config: RunConfig) -> str:
 def _revision(role: str, config: RunConfig) -> str:
     if role == "captioner":
         return _captioner(config.captioner, config.captioner_revision)
+    if role == "model":
+        return _learner(config.model, config.model_revision)
     return _generator(config.generator, config.generator_revision)
 
 
@@ -94,6 +96,16 @@ def _generator(model_id: str, revision: str) -> str:
 
     try:
         return inspect(model_id, revision).revision
+    except ModelError:
+        return ""  # no longer there: the run that asks for it will say so
+
+
+@cache
+def _learner(name: str, revision: str) -> str:
+    from fgl_flower.learning.building import model_revision
+
+    try:
+        return model_revision(name, revision)
     except ModelError:
         return ""  # no longer there: the run that asks for it will say so
 

@@ -11,6 +11,7 @@ from typing import Literal
 Kind = Literal["text", "embeddings", "tokens"]
 
 SIMULATED = "simulated: "  # how the error reply of a client begins that is away or late only by the run's own wish
+FIXED_WEIGHTS = "model-revision"  # beside a model in a message: what stands for its weights that do not travel
 
 
 def rough_tokens(text: str) -> int:

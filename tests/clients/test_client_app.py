@@ -17,7 +17,7 @@ from clients.training import PREVIOUS, round_seed, train
 from fgl_flower.config import RunConfig
 from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import load_source
-from fgl_flower.learning.classifier import build_model
+from fgl_flower.learning.building import build_model
 from fgl_flower.simulation import InlineGrid
 from fgl_flower.wire.arrays import load_arrays, to_arrays
 from fgl_flower.wire.codec import decode

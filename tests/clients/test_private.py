@@ -13,7 +13,7 @@ from clients.prompting import prompt_payload
 from fgl_flower.config import RunConfig
 from fgl_flower.data.world import CLASSES, STYLES
 from fgl_flower.errors import ConfigError
-from fgl_flower.learning.classifier import build_model
+from fgl_flower.learning.building import build_model
 from fgl_flower.preflight import preflight
 from fgl_flower.simulation import InlineGrid
 from fgl_flower.wire.arrays import to_arrays

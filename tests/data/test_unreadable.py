@@ -23,7 +23,7 @@ from clients.prompting import prompt_payload
 from clients.training import train
 from fgl_flower.config import RunConfig
 from fgl_flower.foundation.captioner import Captioner
-from fgl_flower.learning.classifier import build_model
+from fgl_flower.learning.building import build_model
 from fgl_flower.records.reading import read_run
 from fgl_flower.simulation import InlineGrid
 from fgl_flower.wire.arrays import to_arrays

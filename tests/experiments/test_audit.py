@@ -1,7 +1,6 @@
 """What the audits print: counts of prompts, words that they tell, planted names that are taken out."""
 
 import math
-import tomllib
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -9,6 +8,7 @@ from typer.testing import CliRunner
 import experiments.audit.prompts as audit
 from clients.data import Client
 from clients.prompting import prompt_payload
+from experiments.audit.planted import PLANTED
 from experiments.cli.app import app
 from fgl_flower.config import RunConfig
 
@@ -43,11 +43,9 @@ def test_vectors_tell_no_words() -> None:
 
 
 def test_what_is_planted_is_in_the_captions_and_counted_by_kind() -> None:
-    file = Path(audit.__file__).with_name("planted.toml")
-    groups = tomllib.loads(file.read_text(encoding="utf-8"))["planted"]
-    assert all(what in text for group in groups for text, what in group["sentences"])
+    assert all(what in text for sentences in PLANTED.values() for text, what in sentences)
     found = audit.scrubbed()
-    assert {kind: count for kind, (_, count) in found.items()} == {g["kind"]: len(g["sentences"]) for g in groups}
+    assert {kind: count for kind, (_, count) in found.items()} == {k: len(each) for k, each in PLANTED.items()}
     assert found["e-mail or handle"][0] >= 3
     assert found["name with a title"][0] == found["name with a title"][1]
 

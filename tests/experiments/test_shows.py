@@ -14,7 +14,7 @@ from experiments.shows import held_out, quickstart, quickstart_app
 from experiments.table.spec import Table
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
-from fgl_flower.learning.classifier import build_model
+from fgl_flower.learning.building import build_model
 from fgl_flower.learning.images import normalise
 from fgl_flower.records.reading import read_run
 from fgl_flower.records.result import Result

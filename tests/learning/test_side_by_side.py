@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from fgl_flower.learning.classifier import Classifier, build_model
+from fgl_flower.learning.building import build_model
+from fgl_flower.learning.classifier import Classifier
 from fgl_flower.learning.images import Images
 from fgl_flower.learning.randomness import draws_randomly, own_randomness
 from fgl_flower.learning.threads import torch_threads

@@ -13,7 +13,8 @@ from fgl_flower.device import resolve_device
 from fgl_flower.errors import ConfigError
 from fgl_flower.learning import training
 from fgl_flower.learning.augment import Augmenter
-from fgl_flower.learning.classifier import Classifier, build_model
+from fgl_flower.learning.building import build_model
+from fgl_flower.learning.classifier import Classifier
 from fgl_flower.learning.images import Images, normalise
 from fgl_flower.learning.precision import Precision
 from fgl_flower.learning.training import Epoch, TrainResult, train

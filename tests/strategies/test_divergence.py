@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fgl_flower.learning import training
-from fgl_flower.learning.classifier import build_model
+from fgl_flower.learning.building import build_model
 from fgl_flower.records.reading import read_run
 from strategies.divergence import diverged
 from tests.halves import SETTINGS, halves

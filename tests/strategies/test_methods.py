@@ -14,8 +14,10 @@ from clients.client_app import app as client_app
 from fgl_flower.config import RunConfig
 from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import load_source
+from fgl_flower.data.world import CLASSES
 from fgl_flower.errors import RunError
 from fgl_flower.extension_points import METHOD
+from fgl_flower.preflight import preflight
 from fgl_flower.records.ledger import Ledger
 from fgl_flower.records.reading import Run, read_run
 from fgl_flower.records.run_folder import RunFolder
@@ -26,6 +28,7 @@ from fgl_flower.wire.payload import Prompt, PromptPayload
 from strategies.server import Server
 from strategies.server_app import serve
 from strategies.waiting import wait_for_clients
+from tests.tiny_classifiers import save_dual_encoder
 from tests.tiny_models import save_text_to_image
 from tests.whole_runs import served, small
 
@@ -39,7 +42,9 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("method", METHOD.builtins)
 def test_every_method_runs_from_end_to_end(tmp_path: Path, method: str, generator: str) -> None:
-    config = small(tmp_path, method, generator)
+    reads = {"zero-shot": {"model": f"hub:{save_dual_encoder(tmp_path / 'clip', 'clip', list(CLASSES))}"}}
+    config = small(tmp_path, method, generator, **reads.get(method, {}))
+    preflight(config)
     found = read_run(served(config))
     assert found.state == "finished"
     assert found.result is not None
@@ -50,7 +55,7 @@ def test_every_method_runs_from_end_to_end(tmp_path: Path, method: str, generato
     assert np.sum(found.confusion["counts"]) == config.test_images * models
     rounds = [event["round"] for event in found.events if event["event"] == "round"]
     assert rounds == ([2] if method == "local" else list(range(config.rounds + 1)))
-    assert (found.result.bytes_total > 0) == (method not in {"local", "centralised"})
+    assert (found.result.bytes_total > 0) == (method not in {"local", "centralised", "zero-shot"})
     assert (found.path / "model.safetensors").exists() == (method != "local")
     assert {sample["kind"] for sample in found.samples} == (
         {"synthetic", "validation"} if method in {"fgl", "mixed"} else {"validation"}

@@ -25,14 +25,17 @@ from strategies.server_app import serve
 from tests import whole_runs
 
 GENERATOR: list[str] = []
+PRETRAINED: list[str] = []
 
 
 @pytest.fixture(autouse=True)
-def _drawing(tiny_checkpoint: Path) -> None:
-    GENERATOR[:] = [str(tiny_checkpoint)]
+def _models(tiny_checkpoint: Path, tiny_vit: Path) -> None:
+    GENERATOR[:], PRETRAINED[:] = [str(tiny_checkpoint)], [f"hub:{tiny_vit}"]
 
 
 def small(folder: Path, method: str, **changes: Any) -> RunConfig:
+    if "train" in changes:
+        changes["model"] = PRETRAINED[0]
     few = {"private_images": 60, "validation_images": 20, "test_images": 20, "images_per_class": 3}
     return whole_runs.small(folder, method, GENERATOR[0], **{**few, **changes})
 
@@ -87,6 +90,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "FedAvgM, clients select": {"method": "fedavgm", "rounds": 3, "fraction": 0.7, "selection": "clients"},
     "MOON": {"method": "moon", "rounds": 3},
     "local": {"method": "local", "rounds": 2},
+    "adapters alone travel": {"method": "fedavgm", "rounds": 3, "train": "lora"},
 }
 
 

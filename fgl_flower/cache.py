@@ -6,8 +6,8 @@ Deleting the folder costs time and nothing else: what is missing, damaged or can
 import io
 import os
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,24 @@ from platformdirs import user_cache_path
 
 from fgl_flower.files import write_bytes
 
-__all__ = ["cache_dir", "cached_array"]
+__all__ = ["cache_dir", "cached_array", "caches_are_written", "without_writing"]
+
+_READ_ONLY: list[bool] = []
+
+
+@contextmanager
+def without_writing() -> Iterator[None]:
+    """Read the caches of this project and write none, for a while: for commands that only look."""
+    _READ_ONLY.append(True)
+    try:
+        yield
+    finally:
+        _READ_ONLY.pop()
+
+
+def caches_are_written() -> bool:
+    """Return whether what has been made may be kept for later."""
+    return not _READ_ONLY
 
 
 def cache_dir() -> Path:
@@ -52,6 +69,8 @@ def cached_array(kind: str, key: str, make: Callable[[], np.ndarray]) -> np.ndar
     with suppress(OSError, ValueError, EOFError):  # not there, or not whole
         return np.lib.format.open_memmap(path, mode="r")  # takes no pickle
     made = make()
+    if not caches_are_written():
+        return made
     data = io.BytesIO()
     np.save(data, made, allow_pickle=False)
     with suppress(OSError):  # a full or read-only disk: the next process makes it again

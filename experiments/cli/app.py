@@ -11,7 +11,8 @@ from rich.table import Table
 
 from experiments.bench.app import app as bench_app
 from experiments.bench.clients import clients
-from experiments.cli import audit, deploy, node, plan, status, store, table
+from experiments.cli import audit, deploy, doctor, fetch, node, plan, status, store, table
+from experiments.cli.dry_run import dry_run as look_before
 from experiments.cli.options import SetOption, load
 from experiments.cli.terminal import (
     EXIT_FAILED,
@@ -77,6 +78,9 @@ def run(
         Path | None,
         typer.Option(metavar="RUN", help="Go on with a run that was killed, interrupted or failed; needs no FILE."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what the run would do and cost and what it lacks; start nothing.")
+    ] = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Run one configuration and leave a run folder: result.json, model.safetensors, report.html and more.
@@ -84,6 +88,8 @@ def run(
     [bold]Examples[/]
 
       fgl run experiments/demo/fgl.toml
+
+      fgl run experiments/demo/fgl.toml --dry-run        images, bytes, disk, memory, time; code 1: it could not start
 
       fgl run experiments/demo/fedavg.toml --engine ray --set rounds=5 --set name=short
 
@@ -93,6 +99,8 @@ def run(
     with errors_as_sentences(verbose):
         if (file is None) == (resume is None):
             raise ConfigError("fgl run wants a FILE, or --resume RUN")
+        if dry_run and file is None:
+            raise ConfigError("--dry-run looks at a FILE: a run that has begun shows how far it is by fgl status RUN")
         if resume is not None:
             if set_ or runs_dir:
                 raise ConfigError("--resume goes on with the keys of the run: --set and --runs-dir go with a FILE")
@@ -102,10 +110,14 @@ def run(
             engine = begun
         else:
             config = load(cast(Path, file), set_, runs_dir)
-        _check([config])
-        done = _execute(config, engine, resume)
-        show_runs([done])
-        console.print(f"report: {done.path / 'report.html'}", soft_wrap=True, highlight=False)
+        ready = not dry_run or look_before(config, cast(Path, file))
+        if not dry_run:
+            _check([config])
+            done = _execute(config, engine, resume)
+            show_runs([done])
+            console.print(f"report: {done.path / 'report.html'}", soft_wrap=True, highlight=False)
+    if not ready:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()
@@ -235,6 +247,8 @@ def _write_report(paths: list[Path], target: Path) -> Path:
 app.command()(table.table)
 app.command()(plan.plan)
 app.command()(plan.preview)
+app.command()(fetch.fetch)
+app.command()(doctor.doctor)
 app.command()(status.status)
 app.add_typer(store.app, name="store")
 app.add_typer(deploy.app, name="deploy")

@@ -30,6 +30,26 @@ def load(file: Path, settings: list[str] | None = None, runs_dir: Path | None = 
     return RunConfig.load(file, **changes)
 
 
+def load_all(file: Path, settings: list[str] | None = None) -> list[RunConfig]:
+    """Return the configurations of a run's file, or those of a table's file: one a cell, of its first seed.
+
+    Raises
+    ------
+    ConfigError
+        If the file, a setting or their combination describes no valid run.
+    """
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        values = {}  # `load` says what is wrong
+    if "axes" not in values:
+        return [load(file, settings)]
+    from experiments.table.spec import Table
+
+    table = Table.load(file, overrides(settings))
+    return [table.config(cell, table.seeds[0], {}, Path("runs/tables")) for cell in table.cells]
+
+
 def overrides(settings: Sequence[str] | None) -> dict[str, Any]:
     """Return the keys and values of `--set` options.
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from experiments.cli.options import SetOption, load
 from experiments.cli.terminal import console, errors_as_sentences, quiet, show
+from experiments.planning.messages import reply_bytes
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError, RunError
 from fgl_flower.report.formatting import human_bytes
@@ -75,7 +76,6 @@ def preview(
     quiet(False)
     with errors_as_sentences(verbose=False):
         config = _generative(load(file, set_))
-        from clients.client_app import app as client_app
         from clients.data import Client
         from clients.prompting import prompt_payload
         from strategies.planning import inquiry_of
@@ -87,13 +87,13 @@ def preview(
             asked = inquiry_of(config, owner.source.classes, evaluates=config.client_evaluation)
             answers = [prompt_payload(owner, question) for question in asked.first()]
         for payload in answers:
-            _show(client, payload, client_app)
+            _show(client, payload)
         _remark(owner.source.notes)
         if left_out := owner.skipped:
             _remark([f"client {client} leaves out images that cannot be read: {len(left_out)}", *left_out])
 
 
-def _show(client: int, payload: Any, client_app: Any) -> None:
+def _show(client: int, payload: Any) -> None:
     """Print a payload as it stands on the wire, and its size."""
     from fgl_flower.wire.codec import encode
 
@@ -108,7 +108,7 @@ def _show(client: int, payload: Any, client_app: Any) -> None:
         sent = len(values["arrays"]) if "arrays" in values else sum(map(len, values["files"]))
         sizes.append(f"{len(payload.arrays)} arrays of {one.rows} x {one.width} float16, {human_bytes(sent)}")
     console.print(
-        f"client {client} would send {_message_bytes(client_app, records):,} bytes: kind {payload.kind}, "
+        f"client {client} would send {reply_bytes(records):,} bytes: kind {payload.kind}, "
         f"{len(payload.prompts):,} prompts, {', '.join(sizes)}; the rest is Flower's message around it",
         soft_wrap=True,
         markup=False,
@@ -175,15 +175,3 @@ def _query_prompts(config: RunConfig) -> tuple[Any, dict[str, str], list[str]]:
 def _remark(remarks: Sequence[str]) -> None:
     for remark in remarks:
         console.print(remark, style="yellow", soft_wrap=True, markup=False, highlight=False)
-
-
-def _message_bytes(client_app: Any, records: Any) -> int:
-    from flwr.app import Message, RecordDict
-
-    from fgl_flower.simulation import InlineGrid
-    from fgl_flower.wire.sizes import message_bytes
-
-    node = next(iter(InlineGrid(client_app, 1, {}).get_node_ids()))
-    question = Message(RecordDict(), node, "query.prompts")
-    question.metadata.__dict__["_message_id"] = "0" * 64  # as long as Flower's own
-    return message_bytes(Message(records, reply_to=question))

@@ -13,10 +13,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
+from experiments.cli.dry_run import show_missing
 from experiments.cli.options import SetOption, overrides
 from experiments.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, console, errors, errors_as_sentences, quiet, show
 from experiments.table.cells import Cells, different
-from experiments.table.files import mark, named, plus_minus, revisions, write_files
+from experiments.table.files import mark, named, plus_minus, published, revisions, write_files
 from experiments.table.spec import Cell, Table
 from experiments.table.workers import Workers
 from fgl_flower.config import RunConfig
@@ -67,6 +68,8 @@ def table(
         cells = Cells(runs_dir / "cells")
         if dry_run:
             _show_plan(read, chosen, cells, runs_dir)
+            _print_published(read)
+            _look([read.config(cell, read.seeds[0], {}, runs_dir) for cell in chosen], file)
             return
         try:
             failed = _run(read, chosen, cells, jobs or os.cpu_count() or 1, runs_dir)
@@ -81,6 +84,7 @@ def table(
         folder.mkdir(parents=True, exist_ok=True)
         write_files(read, report.rows, _tried(read, cells, runs_dir), folder, report.command)
         show(_shown(read, report))
+        _print_published(read)
         _print_problems(report)
         if note := revisions(report.rows):
             console.print(note, soft_wrap=True, highlight=False)
@@ -169,7 +173,7 @@ def _tried(table: Table, cells: Cells, runs_dir: Path) -> list[dict[str, Any]]:
 
 
 def _report(table: Table, cells: Cells, runs_dir: Path, command: str) -> TableReport:
-    rows = []
+    rows, others = [], table.published.shares() if table.published else {}
     for cell in table.cells:
         tuned = _tuned(table, cell, cells, runs_dir)
         configs = {} if tuned is None else {s: table.config(cell, s, tuned, runs_dir) for s in table.seeds}
@@ -178,7 +182,7 @@ def _report(table: Table, cells: Cells, runs_dir: Path, command: str) -> TableRe
         if tuning and table.tune:
             failures[table.tune.seed] = "; ".join(f"tuning, {choice}: {why}" for choice, why in tuning)
         runs = {seed: run for seed, config in configs.items() if (run := cells.get(config))}
-        rows.append(Row(cell.names, runs, failures, tuned or {}))
+        rows.append(Row(cell.names, runs, failures, tuned or {}, others.get(cell.names)))
     return TableReport(
         title=table.title,
         about=table.about,
@@ -187,6 +191,8 @@ def _report(table: Table, cells: Cells, runs_dir: Path, command: str) -> TableRe
         against=table.against,
         grid=table.tune.grid if table.tune and any(cell.tune for cell in table.cells) else {},
         command=command,
+        published=table.published.source if table.published else "",
+        differs=tuple(table.published.differs) if table.published else (),
     )
 
 
@@ -194,14 +200,23 @@ def _shown(table: Table, report: TableReport) -> RichTable:
     shown = RichTable(title=escape(table.title), title_justify="left")
     for axis in table.axes:
         shown.add_column(escape(axis))
-    for heading in ("accuracy, %", "seeds", "chosen"):
+    others = ("published, %",) if table.published else ()
+    for heading in ("accuracy, %", *others, "seeds", "chosen"):
         shown.add_column(heading, justify="right", no_wrap=heading != "chosen")
     for row in report.rows:
         accuracies = [a for run in row.runs.values() if run.result and (a := run.result.accuracy) is not None]
         mean = interval(accuracies) if accuracies else None
         accuracy = plus_minus(mean) + mark(row) if mean else "failed" if row.failures else "–"
-        shown.add_row(*map(escape, row.names), accuracy, str(len(accuracies)), named(row.tuned))
+        beside = (published(row),) if table.published else ()
+        shown.add_row(*map(escape, row.names), accuracy, *beside, str(len(accuracies)), named(row.tuned))
     return shown
+
+
+def _print_published(table: Table) -> None:
+    if table.published:
+        lines = [f"published: {table.published.source}", *(f"differs here: {one}" for one in table.published.differs)]
+        for line in lines:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_problems(report: TableReport) -> None:
@@ -221,6 +236,14 @@ def _show_plan(table: Table, chosen: list[Cell], cells: Cells, runs_dir: Path) -
         finished = sum(cells.get(config) is not None for config in (*tuning, *final))
         shown.add_row(*map(escape, cell.names), str(len(tuning)), str(len(table.seeds)), str(finished))
     show(shown)
+
+
+def _look(configs: list[RunConfig], file: Path) -> None:
+    with console.status("looking for data and models"):
+        from experiments.planning.needs import look_all
+
+        found = look_all(configs, file)
+    show_missing(found, "the table could start: nothing was downloaded, written or asked")
 
 
 @contextmanager

@@ -65,6 +65,10 @@ def markdown(table: Table, rows: Sequence[Row], how: str) -> str:
         f"Test accuracy in percent, mean ± 95 % interval over {seeds} seeds:" if seeds > 1 else "Test accuracy:"
     )
     parts.append(_grid(table.axes, down, across, lambda name, rest: _accuracy(cells.get((name, rest)), seeds)))
+    if table.published:
+        parts.append(f"Published, in percent ({table.published.source}):")
+        parts.append(_grid(table.axes, down, across, lambda name, rest: published(cells.get((name, rest)))))
+        parts.append("\n".join(f"- differs here: {_escaped(sentence)}" for sentence in table.published.differs))
     if table.against:
         parts.append(f"Points ahead of {table.against}, paired by seed:")
         others = [name for name in down if name != table.against]
@@ -155,6 +159,11 @@ def _accuracy(row: Row | None, seeds: int) -> str:
     return plus_minus(interval(list(_accuracies(row).values()))) + mark(row) + short
 
 
+def published(row: Row | None) -> str:
+    """Return the figure that others have published for a cell, in percent."""
+    return "–" if row is None or row.published is None else f"{100 * row.published:.4g}"
+
+
 def mark(row: Row) -> str:
     """Return the mark of a cell whose runs have problems: failed clients, images left out, warnings."""
     return " !" if row.problems() else ""
@@ -240,6 +249,7 @@ def _summary(table: Table, rows: Sequence[Row]) -> list[dict[str, Any]]:
                 "accuracy_half": accuracy.half if accuracy and not math.isnan(accuracy.half) else "",
                 "ahead": ahead.mean if ahead else "",
                 "ahead_half": ahead.half if ahead and not math.isnan(ahead.half) else "",
+                **({"published": "" if row.published is None else row.published} if table.published else {}),
             }
         )
     return lines

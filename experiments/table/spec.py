@@ -22,6 +22,8 @@
     rounds = 20                          # tuning runs have at most as many rounds
     grid.local-lr = [0.01, 0.03, 0.1]    # what is tried, for every method alike
 
+    [published]                          # figures of others to stand beside: `experiments.table.published`
+
 The first axis goes down the page, the others across.
 """
 
@@ -34,6 +36,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from experiments.table.published import Published
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
 
@@ -114,6 +117,7 @@ class _File(BaseModel):
         | Annotated[list[str | int | float | bool], Field(min_length=1)],
     ] = Field(min_length=1)
     tune: Tune | None = None
+    published: Published | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,7 @@ class Table:
     axes: tuple[str, ...]
     cells: tuple[Cell, ...]
     tune: Tune | None
+    published: Published | None = None
 
     @classmethod
     def load(cls, path: Path, overrides: Keys | None = None) -> "Table":
@@ -180,6 +185,7 @@ class Table:
             axes=tuple(axes),
             cells=tuple(_cells(file.base, axes, overrides or {})),
             tune=file.tune,
+            published=file.published,
         )
         table._check(path)
         return table
@@ -204,6 +210,13 @@ class Table:
 
     def _check(self, path: Path) -> None:
         """Refuse what would only fail hours later: every cell must be a valid run, every tuned key have a grid."""
+        if self.published:
+            try:
+                unknown = sorted(self.published.shares().keys() - {cell.names for cell in self.cells})
+            except ConfigError as error:
+                raise ConfigError(f"{path}: {error}") from None
+            if unknown:
+                raise ConfigError(f"{path}: published.percent.{'.'.join(unknown[0])} is no cell of the table")
         for cell in self.cells:
             if own := sorted(_OWN.keys() & cell.keys.keys()):
                 raise ConfigError(f"{path}: {' · '.join(cell.names)} sets {own[0]}: use {_OWN[own[0]]}")

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from datasets.table import InMemoryTable
 from PIL import Image
 
-from fgl_flower.cache import cache_dir
+from fgl_flower.cache import cache_dir, caches_are_written
 from fgl_flower.data import codes, jargon, shapes, shifted, world
 from fgl_flower.data.folders import features
 from fgl_flower.files import write_bytes
@@ -77,7 +77,8 @@ def load_split(kind: str, split: str, count: int, *, seed: int = 0) -> datasets.
         return datasets.Dataset(InMemoryTable(pq.read_table(path)))
     except (OSError, ValueError):  # absent or damaged: draw it
         drawn = _draw(kind, split, count, seed)
-        _write(drawn, path)
+        if caches_are_written():
+            _write(drawn, path)
         return drawn
 
 

@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from experiments.cli.options import load_all
+from experiments.planning.forecast import forecast
+from experiments.planning.needs import look
 from experiments.runner import run
 from experiments.table.spec import Table
 from fgl_flower.config import RunConfig
@@ -13,7 +16,7 @@ from fgl_flower.records.reading import read_run
 FOLDER = Path(__file__).parents[2] / "experiments"
 METHODS = sorted(FOLDER.glob("methods/*.toml"))
 DEMOS = sorted(FOLDER.glob("demo/*.toml"))
-TABLES = sorted(FOLDER.glob("tables/*.toml"))
+TABLES = sorted([*FOLDER.glob("tables/*.toml"), *FOLDER.glob("reproduce/*.toml")])
 
 
 def named(path: Path) -> str:
@@ -41,6 +44,26 @@ def test_a_table_is_valid_in_every_cell(path: Path) -> None:
     table = Table.load(path)
     runs = [table.config(cell, seed, {}, Path("runs")) for cell in table.cells for seed in table.seeds]
     assert len({config.name for config in runs}) == len(runs) > 1, "no two runs of a table share a folder"
+
+
+@pytest.mark.parametrize("path", [*METHODS, *DEMOS, *TABLES], ids=named)
+def test_what_a_file_would_do_is_told(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures for what ships with the project; what is not on this machine is named, and nothing is downloaded."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.chdir(tmp_path)
+    config = load_all(path)[-1]  # of a table one cell is enough here
+    few = {"private_images": max(120, config.clients), "validation_images": 60, "test_images": 60}
+    config = config.model_copy(update=few)  # of the world, which is drawn anew: nothing is kept
+    found = look(config, path)
+    told = forecast(config, found)
+    assert {figure.part for figure in told.figures} >= {"bytes", "training", "disk", "memory", "time"}
+    faults = [item.need.name for item in found if item.fault]
+    if path.parent.name == "reproduce":
+        assert faults == [config.dataset, config.generator][: 1 + config.draws]
+    else:
+        assert faults == []
+        assert None not in [figure.value for figure in told.figures if figure.part in {"training", "disk", "time"}]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("path", METHODS, ids=named)

@@ -37,6 +37,7 @@ def accuracy_table(rows: Sequence[Row]) -> dict[str, Any]:
             if row is None:
                 cells.append({"interval": None})
                 continue
+            published = "" if row.published is None else f"published {100 * row.published:.4g}"
             values, problems = list(row.accuracies.values()), row.problems()
             cells.append(
                 {
@@ -44,6 +45,7 @@ def accuracy_table(rows: Sequence[Row]) -> dict[str, Any]:
                     "best": bool(values) and rivals[column.names] and fmean(values) == best[column.names],
                     "seeds": _fewer(len(values), most) or ("" if values or row.failures else "not run"),
                     "mark": len(notes) + 1 if row.failures or problems else 0,
+                    "published": published,
                 }
             )
             if row.failures or problems:

@@ -60,6 +60,8 @@ def render_table_page(report: TableReport) -> str:
         against=report.against,
         grid=[(key, [f"{value:g}" for value in tried]) for key, tried in report.grid.items()],
         command=report.command,
+        published=report.published,
+        differs=report.differs,
         others_work=_OTHERS_WORK if any(row.with_others_work for row in report.rows) else "",
         contents=_contents(values),
         **values,

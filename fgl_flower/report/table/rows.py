@@ -23,12 +23,15 @@ class Row:
         Reason by seed, that of tuning included.
     tuned : mapping of str to float
         Keys chosen on the validation split.
+    published : float or None
+        Accuracy that others have published for these settings, 0..1.
     """
 
     names: tuple[str, ...]
     runs: Mapping[int, Run]
     failures: Mapping[int, str]
     tuned: Mapping[str, float]
+    published: float | None = None
 
     @property
     def results(self) -> dict[int, Result]:
@@ -118,6 +121,10 @@ class TableReport:
         What was tried in tuning; empty: nothing was tuned.
     command : str
         The command line that made the table.
+    published : str
+        Where the published figures of the rows stand; empty: there are none.
+    differs : tuple of str
+        What the table does otherwise than they did, a sentence each.
     """
 
     title: str
@@ -127,3 +134,5 @@ class TableReport:
     against: str
     grid: Mapping[str, Sequence[float]]
     command: str
+    published: str = ""
+    differs: tuple[str, ...] = ()

@@ -9,7 +9,8 @@ TABLE = """{% extends "base" %}
 {% for cell in line.cells %}<td{% if cell.best %} class="best"{% elif cell.sign %} class="{{ cell.sign }}"{% endif %}>
 {% if sort == "points" %}{{ cell.interval|points_interval }}{% else %}{{ cell.interval|percent_interval }}{% endif %}
 {% if cell.mark %}<sup class="failed">{{ cell.mark }}</sup>{% endif %}
-{% if cell.seeds %}<span class="under">{{ cell.seeds }}</span>{% endif %}</td>
+{% if cell.seeds %}<span class="under">{{ cell.seeds }}</span>{% endif %}
+{% if cell.published %}<span class="under">{{ cell.published }}</span>{% endif %}</td>
 {% endfor %}</tr>{% endfor %}</tbody></table></div>{% endmacro %}
 
 {% block content %}
@@ -31,6 +32,9 @@ of the 95&nbsp;% interval (Student's t){% endif %}. Bold: the best of a column.
 {% for seeds, sentence in note.problems %}
 <div><span class="failed">{{ seeds }}:</span> {{ sentence }}</div>{% endfor %}</li>
 {% endfor %}</ol>{% endif %}</div>
+{% if published %}<p class="note below">Published: {{ published }}.{% if differs %} What differs here:{% endif %}</p>
+{% if differs %}<ul class="note">{% for sentence in differs %}<li>{{ sentence }}</li>{% endfor %}</ul>{% endif %}
+{% endif %}
 {% if dots %}<div class="many below">{% for plot in dots %}
 <div class="card plot">{% if plot.title %}<h3>{{ plot.title }}</h3>{% endif %}{{ plot.svg }}</div>{% endfor %}</div>
 <p class="note below">Dots: means; whiskers: 95&nbsp;% intervals; small dots: single seeds. All plots share one axis,

@@ -1,0 +1,1 @@
+"""What a run needs and would cost, told before it starts."""

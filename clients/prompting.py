@@ -113,13 +113,14 @@ def _described(client: Client, level: Level, held: Holdings) -> Description:
             return level.describe(held)
     from fgl_flower.foundation.captioner import captioner_revision
     from fgl_flower.foundation.generator import inspect
+    from fgl_flower.foundation.origin import Origin
 
     depends = [
         type(level).__qualname__,
         config.part(PromptConfig).model_dump(mode="json"),
         client.partition_id,  # tokens are learned from a seed of its own
         captioner_revision(config.captioner, config.captioner_revision) if "captioner" in models else "",
-        inspect(config.generator, config.generator_revision).revision if models - {"captioner"} else "",
+        inspect(Origin.configured(config)).revision if models - {"captioner"} else "",
         [held.labels, held.image_domains, sorted(held.unnamed)],
     ]
     text = kept_text("descriptions", held.rows.records(), depends, lambda: level.describe(held).to_json())

@@ -15,6 +15,7 @@ from fgl_flower.device import resolve_device
 from fgl_flower.errors import ConfigError, DataError
 from fgl_flower.extension_points import PROMPT_LEVEL
 from fgl_flower.foundation.captioner import check_captioner
+from fgl_flower.foundation.origin import Origin
 from fgl_flower.foundation.text import tokenizer_of
 from fgl_flower.foundation.truncation import truncation_for
 from fgl_flower.learning.checks import check_learner
@@ -131,7 +132,7 @@ def _limits(config: RunConfig, prompt: str) -> Limits:
     """Return the bounds of a prompt; the tokens of a long one are counted by the generator's own tokenizer."""
     if len(prompt.encode()) + 2 > Limits.prompt_tokens:  # of fewer bytes no tokenizer makes as many tokens
         with suppress(ConfigError):  # it has no tokenizer of CLIP's kind
-            return Limits(count_tokens=tokenizer_of(config.generator, config.generator_revision).count)
+            return Limits(count_tokens=tokenizer_of(Origin.configured(config)).count)
     return Limits()
 
 

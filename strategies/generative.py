@@ -168,8 +168,15 @@ class Drawing:
                 "drawn": report.drawn,
                 "nearly_constant": len(blank),
                 "images_per_second": report.images_per_second,
+                "redrawn": report.redrawn,
+                "blanked": len(report.blanked),
             }
         )
+        if report.redrawn:
+            server.folder.warn(
+                f"the generator's safety checker blanked images: {report.redrawn:,} times one was drawn again with "
+                f"another seed, {len(report.blanked):,} are left out because it blanked them every time"
+            )
         if blank:
             prompt, count = Counter(plan.images[i].prompt for i in blank).most_common(1)[0]
             server.folder.warn(

@@ -7,6 +7,8 @@ from functools import lru_cache
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
 from fgl_flower.errors import ConfigError, ModelError, RunError
+from fgl_flower.foundation.origin import Origin
+from fgl_flower.foundation.pooled import embedding_shape
 from fgl_flower.foundation.text import tokenizer_of
 from fgl_flower.foundation.truncation import truncation_for
 from fgl_flower.foundation.vocabulary import unknown_names_note, unreadable
@@ -23,9 +25,9 @@ from strategies.inquiry import Inquiry, Log
 
 
 @lru_cache(maxsize=4)
-def _limits(generator: str, revision: str, kind: Kind) -> Limits:
+def _limits(origin: Origin, kind: Kind) -> Limits:
     try:
-        tokenizer = tokenizer_of(generator, revision)
+        tokenizer = tokenizer_of(origin)
     except ConfigError:
         if kind != "text":
             raise
@@ -33,7 +35,7 @@ def _limits(generator: str, revision: str, kind: Kind) -> Limits:
     return Limits(
         kind=kind,
         count_tokens=tokenizer.count,
-        embedding=(tokenizer.length, tokenizer.width),
+        embedding=embedding_shape(origin).packed if kind == "embeddings" else (tokenizer.length, tokenizer.width),
     )
 
 
@@ -85,15 +87,19 @@ def inquiry_of(config: RunConfig, classes: Sequence[str], *, evaluates: bool, lo
 
 def ladder(config: RunConfig) -> list[str]:
     """Return the levels that `prompt-level = "auto"` may ask for: those that the run's generator can draw from."""
+    return [level for level in LADDER if level_of(level).kind == "text" or _takes(config, level)]
+
+
+def _takes(config: RunConfig, level: str) -> bool:
     try:
-        check_generator(config.model_copy(update={"prompt_level": "embeddings"}))
+        check_generator(config.model_copy(update={"prompt_level": level}))
     except ModelError:
-        return [level for level in LADDER if level_of(level).kind == "text"]
-    return list(LADDER)
+        return False
+    return True
 
 
 def _limits_of_kind(config: RunConfig, kind: Kind) -> Limits:
-    limits = _limits(config.generator, config.generator_revision, kind)
+    limits = _limits(Origin.configured(config), kind)
     source = load_source(config)
     classes, domains = len(source.classes), len(source.domains)
     if limits.kind == "text" or limits.embedding is None:

@@ -7,6 +7,7 @@ from typing import Any
 from flwr.supercore import log
 
 from fgl_flower.config import RunConfig
+from fgl_flower.errors import RunError
 from fgl_flower.learning.images import Images
 from fgl_flower.synthesis.engine import SynthesisEngine, SynthesisReport
 from fgl_flower.synthesis.engines import engine_for
@@ -72,16 +73,32 @@ class Synthesis:
         Raises
         ------
         RunError
-            If no payload holds a prompt.
+            If no payload holds a prompt, or the generator's safety checker lets no image pass.
         """
         self.plan = plan_for(self.config, self.classes, payloads)
         for note in notes_on(self.config, self.plan):
             self.warn(note)
         self.report = self.engine.fill(self.plan, self.store, progress=self.progress)
+        if self.report.blanked:
+            self.plan = self._without(self.report.blanked)
         return self.store.images(self.plan, self.config.image_size, self.classes, self.domains)
+
+    def _without(self, blanked: Sequence[str]) -> SynthesisPlan:
+        """Return the plan without images that the generator's safety checker never lets pass."""
+        assert self.plan is not None
+        lost = set(blanked)
+        plan = self.plan.select(key for key in self.plan.keys if key not in lost)
+        if not plan.images:
+            raise RunError("the generator's safety checker blanked every image: there is nothing to train on")
+        if gone := {row[0] for row in self.plan.rows()} - {row[0] for row in plan.rows()}:
+            self.warn(f"the generator's safety checker left no image of {', '.join(sorted(gone))}")
+        return plan
 
     def figures(self) -> dict[str, Any]:
         """Return what `Result` holds of the last synthesis."""
         if self.plan is None:
             return {}
-        return {"synthetic_images": len(self.plan), "synthetic_digest": self.store.digest(self.plan)}
+        figures: dict[str, Any] = {"synthetic_images": len(self.plan), "synthetic_digest": self.store.digest(self.plan)}
+        if self.report is not None and self.report.redrawn:
+            figures["safety_checker"] = {"redrawn": self.report.redrawn, "left_out": len(self.report.blanked)}
+        return figures

@@ -145,3 +145,35 @@ def save_decoder_of_one_value(source: Path, folder: Path, value: float) -> Path:
     tensors["decoder.conv_out.bias"].fill_(value)
     save_file(tensors, weights, metadata={"format": "pt"})
     return folder
+
+
+def save_safety_checker(folder: Path, *, passes: float, seed: int = 0) -> Path:
+    """Give a `StableDiffusionPipeline`'s folder a random-weight safety checker with one concept.
+
+    Parameters
+    ----------
+    folder : Path
+        From `save_text_to_image`.
+    passes : float
+        Cosine similarity to the concept, in [-1, 1], above which an image is blanked.
+    seed : int
+        Of the weights.
+    """
+    from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+    from transformers import CLIPConfig, CLIPImageProcessor
+
+    torch.manual_seed(seed)
+    tiny = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision = {**tiny, "image_size": 32, "patch_size": 8}
+    checker = StableDiffusionSafetyChecker(CLIPConfig(text_config=tiny, vision_config=vision, projection_dim=8))
+    torch.nn.init.normal_(checker.concept_embeds)
+    checker.special_care_embeds_weights.fill_(2.0)  # no cosine is above it
+    checker.concept_embeds_weights.fill_(2.0)
+    checker.concept_embeds_weights[0] = passes
+    checker.save_pretrained(folder / "safety_checker")
+    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32).save_pretrained(folder / "feature_extractor")
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
+    (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
+    return folder

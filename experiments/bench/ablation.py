@@ -15,7 +15,8 @@ from fgl_flower.device import resolve_device, resolve_precision
 from fgl_flower.foundation.generator import Generator
 from fgl_flower.synthesis.engine import LocalEngine, side_by_side
 from fgl_flower.synthesis.plan import PlannedImage
-from fgl_flower.synthesis.sampler import PromptCache, Sampler
+from fgl_flower.synthesis.prompt_cache import PromptCache
+from fgl_flower.synthesis.sampler import Sampler
 from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.store import SyntheticStore
 from fgl_flower.synthesis.tuning import CPU_ROWS, compile_modules, one_thread_each, prepare, replicas_for

@@ -77,11 +77,12 @@ def _fetch(configs: Sequence[RunConfig], file: Path) -> bool:
 def _remote(configs: Sequence[RunConfig]) -> "list[Need]":
     """Return what several runs need from the hub, each once."""
     from experiments.planning.needs import needs_of
+    from fgl_flower.foundation.origin import Origin
 
     needs: dict[tuple[str, str, str], Need] = {}
     for config in configs:
         revisions = {
-            "generator": config.generator_revision,
+            "generator": repr(Origin.configured(config)),
             "captioner": config.captioner_revision,
             "model": config.model_revision,
         }

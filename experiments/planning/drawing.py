@@ -11,6 +11,7 @@ from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import Source
 from fgl_flower.errors import ConfigError, RunError, StoreError
 from fgl_flower.foundation.generator import GeneratorCard, inspect
+from fgl_flower.foundation.origin import Origin
 from fgl_flower.levels.holdings import Holdings
 from fgl_flower.levels.level import level_of
 from fgl_flower.synthesis.settings import SamplingSettings, settings_for
@@ -98,7 +99,7 @@ def drawing_of(config: RunConfig, source: Source | None, *, generator: bool) -> 
 
 def card_of(config: RunConfig) -> GeneratorCard:
     """Return what identifies a run's generator, which is here."""
-    return inspect(config.generator, config.generator_revision)
+    return inspect(Origin.configured(config))
 
 
 def store_path(config: RunConfig) -> Path:

@@ -88,11 +88,9 @@ def needs_of(config: RunConfig) -> list[Need]:
     needs.append(Need("device", config.device, lambda: _device(config)))
     needs.append(Need("data", config.dataset, lambda: load_source(config), _remote_data(config.dataset)))
     if config.draws:
-        remote = not GENERATOR.refers(config.generator) and config.generator not in NAMES
-        generator = Need(
-            "generator", config.generator, lambda: check_generator(config), remote and _id(config.generator)
-        )
-        needs.append(generator)
+        places = {config.generator, config.generator_lora, config.generator_config} - {"", *NAMES}
+        remote = not GENERATOR.refers(config.generator) and any(map(_id, places))
+        needs.append(Need("generator", config.generator, lambda: check_generator(config), remote))
         if "captioner" in level_of(config.prompt_level).models(config):
             remote = not CAPTIONER.refers(config.captioner) and config.captioner != "miniature"
             needs.append(

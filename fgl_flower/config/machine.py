@@ -14,6 +14,16 @@ class MachineConfig(Part):
         "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="Device: auto, cpu, mps, cuda or cuda:N."
     )
     synthesis_batch_size: int = Field(0, ge=0, description="Images drawn at once; 0: chosen from free memory.")
+    offload: Literal["none", "model", "sequential"] = Field(
+        "none",
+        description="What of the generator waits in the host's memory: nothing, components that are not at work "
+        "(model), or all layers but the one at work (sequential, slow). Accelerators only.",
+    )
+    vae_slicing: bool = Field(False, description="Decode one image at a time, which saves memory. Accelerators only.")
+    vae_tiling: bool = Field(
+        False,
+        description="Decode large images in tiles, which saves memory and changes them slightly. Accelerators only.",
+    )
     synthesis_engine: Literal["local", "ray"] = Field(
         "local", description="Where images are drawn: this process or Ray actors."
     )

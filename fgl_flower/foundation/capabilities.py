@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fgl_flower.foundation.generator import GeneratorCard
 
 PLAIN = "StableDiffusionPipeline"
+XL, SD3 = "StableDiffusionXLPipeline", "StableDiffusion3Pipeline"
 OWN = "OwnPipeline"
 
 # The parameters of a StableDiffusionPipeline that matter here: diffusers takes seconds to import.
@@ -59,7 +60,9 @@ class Capabilities:
     interval : bool
         Whether guidance can be limited to some of the steps.
     embeddings : bool
-        Whether prompts can be embeddings of a CLIP text encoder, and words be learned.
+        Whether prompts can be embeddings of the generator's own text encoders.
+    tokens : bool
+        Whether words can be learned.
     steps : bool
         Whether their number can be chosen.
     solver : str
@@ -70,6 +73,7 @@ class Capabilities:
     negative_prompt: Literal["guided", "always", "never"]
     interval: bool = False
     embeddings: bool = False
+    tokens: bool = False
     steps: bool = True
     solver: str = ""
 
@@ -107,11 +111,15 @@ def capabilities_of(card: "GeneratorCard") -> Capabilities:
         negative = "never"
     plain = card.pipeline == PLAIN and not consistent
     text = component_config(folders, "text_encoder").get("model_type", "clip_text_model")
+    clip = plain and text == "clip_text_model"
+    third = index.get("text_encoder_3")
+    pooled = card.pipeline == XL or (card.pipeline == SD3 and isinstance(third, list) and third[1] is not None)
     return Capabilities(
         guidance,
         negative,
         interval=plain,
-        embeddings=plain and text == "clip_text_model",
+        embeddings=clip or pooled,
+        tokens=clip,
         steps="num_inference_steps" in parameters,
         solver=_fixed_solver(card, component_config(folders, "scheduler", "scheduler_config.json"), consistent),
     )
@@ -138,7 +146,7 @@ def check_kind(model_id: str, index: Mapping[str, Any]) -> Mapping[str, Any]:
     start = f"generator = {model_id!r} cannot be used: its {name if isinstance(name, str) else 'pipeline'}"
     if not isinstance(name, str):
         raise ModelError(f"{start} needs code of its own repository; name a pipeline that diffusers holds")
-    parameters = _parameters(name)
+    parameters = call_parameters(name)
     if parameters is None:
         raise ModelError(f"{start} is none of the installed diffusers' text-to-image pipelines; is an update needed?")
     if index.get("requires_aesthetics_score"):
@@ -155,7 +163,8 @@ def check_kind(model_id: str, index: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 @lru_cache(maxsize=8)
-def _parameters(name: str) -> Mapping[str, inspect.Parameter] | None:
+def call_parameters(name: str) -> Mapping[str, inspect.Parameter] | None:
+    """Return what the call of one of diffusers' pipelines takes; None if there is no such pipeline."""
     import diffusers
 
     pipeline = getattr(diffusers, name, None)
@@ -178,7 +187,7 @@ def _default(parameters: Mapping[str, Any], name: str) -> float:
 def _refuse_more_channels(card: "GeneratorCard", unet: Mapping[str, Any], vae: Mapping[str, Any]) -> None:
     """Refuse inpainting and image-to-image denoisers under the name of a text-to-image pipeline."""
     into, latent = unet.get("in_channels"), vae.get("latent_channels")
-    if card.pipeline in {PLAIN, "StableDiffusionXLPipeline"} and into and latent and into != latent:
+    if card.pipeline in {PLAIN, XL} and into and latent and into != latent:
         raise ModelError(
             f"generator = {card.id!r} cannot be used: its denoiser takes {into} channels and not the {latent} of its "
             "autoencoder, as those for inpainting and image-to-image do; name a text-to-image pipeline"

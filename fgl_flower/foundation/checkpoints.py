@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fgl_flower.errors import ModelError
 
@@ -61,8 +61,10 @@ def refuse_other_paths(model_id: str) -> None:
     path = Path(model_id).expanduser()
     single = path.suffix.lower() in _SINGLE_FILES
     if path.is_file():
-        kind = "a single-file checkpoint" if single else "a file"
-        raise ModelError(f"generator = {model_id!r} is {kind}: {_CONVERT}")
+        raise ModelError(
+            f"generator = {model_id!r} is a file, and of files only .safetensors are loaded (a pickle may run code): "
+            f"{_CONVERT}"
+        )
     if single or path.is_absolute() or model_id.startswith(("./", "../", "~")) or model_id.count("/") > 1:
         raise ModelError(f"generator = {model_id!r}: there is no such folder, and a hub id has the form owner/name")
 
@@ -71,13 +73,15 @@ def not_a_pipeline(folder: Path) -> str:
     """Return what a folder without model_index.json is instead, and what to do about it."""
     names = sorted(path.name for path in folder.iterdir())
     if "pytorch_lora_weights.safetensors" in names or "adapter_config.json" in names:
-        return "it holds a LoRA; fuse it into its base pipeline (load_lora_weights, fuse_lora), then save_pretrained"
+        return "it holds a LoRA; name its base as the generator, and this folder as generator-lora"
     if any(name.startswith("learned_embeds.") for name in names):
         return "it holds a learned word (textual inversion), no generator; name the pipeline that it was learned for"
     if "modular_model_index.json" in names:
         return "it holds a modular pipeline; name a checkpoint with a model_index.json"
     if "config.json" in names or "scheduler_config.json" in names:
         return "it holds one model, perhaps a component; name the folder above, with the model_index.json"
+    if safe := [name for name in names if name.endswith(".safetensors")]:
+        return f"it holds a single-file checkpoint; name the file, {folder / safe[0]}"
     if single := [name for name in names if name.lower().endswith(_SINGLE_FILES)]:
         return f"it holds a single-file checkpoint, {single[0]}; {_CONVERT}"
     return f"{folder} holds no model_index.json"
@@ -137,6 +141,17 @@ def missing_part(folders: Sequence[Path]) -> str:
         if why := _lacks(folder, str(entry[1])):
             return f"its {name!r} {why}"
     return ""
+
+
+def safety_checker_of(folders: Sequence[Path]) -> Literal["present", "absent", "none"]:
+    """Return whether a checkpoint holds a safety checker, lists one whose weights are not there, or lists none."""
+    entry = index_of(folders).get("safety_checker")
+    if not isinstance(entry, list) or len(entry) != 2 or entry[1] is None:
+        return "none"
+    for folder in folders:
+        if (folder / "safety_checker").is_dir() and not _lacks(folder / "safety_checker", str(entry[1])):
+            return "present" if (folder / "feature_extractor").is_dir() else "absent"
+    return "absent"
 
 
 def _lacks(folder: Path, class_name: str) -> str:

@@ -3,12 +3,12 @@
 import contextlib
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from fgl_flower.device import resolve_device, resolve_precision
-from fgl_flower.errors import ModelError
+from fgl_flower.errors import ModelError, reason
 from fgl_flower.extension_points import GENERATOR
 from fgl_flower.foundation.capabilities import check_kind
 from fgl_flower.foundation.checkpoints import (
@@ -20,17 +20,22 @@ from fgl_flower.foundation.checkpoints import (
     refuse_other_paths,
     variant_of,
 )
+from fgl_flower.foundation.distilled import distilled_defaults
 from fgl_flower.foundation.hub import hub_fault
+from fgl_flower.foundation.lora import Lora, check_lora, find_lora, fuse
+from fgl_flower.foundation.memory import RESIDENT, Memory
 from fgl_flower.foundation.miniature import NAMES, weights_dir
+from fgl_flower.foundation.origin import Origin
 from fgl_flower.foundation.own import NoScheduler, OwnGenerator, OwnPipeline, instance
-from fgl_flower.foundation.weights_hash import weights_hash
+from fgl_flower.foundation.single_file import check_single_file, configuration_of, load_single_file
+from fgl_flower.foundation.weights_hash import file_hash, weights_hash
 
 if TYPE_CHECKING:
     import torch
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
-# What a checkpoint without fgl.json gets: the settings of FGL (Zhang et al., arXiv 2306.16064).
+# What a checkpoint without fgl.json gets that was not distilled: the settings of FGL (Zhang et al., arXiv 2306.16064).
 DEFAULT_STEPS = 50
 DEFAULT_GUIDANCE = 2.0
 
@@ -59,6 +64,10 @@ class GeneratorCard:
         Where the checkpoint lies on this machine.
     base : Path, optional
         Folder that holds the components this one leaves out.
+    file : Path, optional
+        Single-file checkpoint that holds the weights; `folder` is then its configuration.
+    lora : Lora, optional
+        Weights that are fused into it; the revision tells them and their scale, too.
     """
 
     id: str
@@ -70,6 +79,8 @@ class GeneratorCard:
     size: int
     folder: Path
     base: Path | None = None
+    lora: Lora | None = None
+    file: Path | None = None
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -77,48 +88,67 @@ class GeneratorCard:
         return (self.folder, self.base) if self.base else (self.folder,)
 
 
-def inspect(model_id: str, revision: str = "") -> GeneratorCard:
+def inspect(model: str | Origin, revision: str = "") -> GeneratorCard:
     """Describe a generator without loading it; a hub id that is not cached is downloaded.
 
     Parameters
     ----------
-    model_id : str
-        Hub id, path of a folder written by `save_pretrained`, or 'miniature' / 'miniature-fast'.
+    model : str or Origin
+        Hub id, path of a folder written by `save_pretrained` or of a .safetensors file of a whole pipeline, 'miniature'
+        or 'miniature-fast'; or an origin, which says more.
     revision : str
-        Hub revision (branch, tag or commit); empty: the default branch. Ignored for folders.
+        Hub revision (branch, tag or commit) of a plain id; empty: the default branch. Ignored for folders.
 
     Raises
     ------
     ModelError
-        If there is no such model or it is not a diffusers pipeline.
+        If there is no such model or it is not a diffusers pipeline, or no such LoRA.
     """
-    if GENERATOR.refers(model_id):
-        return _own_card(model_id)
-    local = model_id in NAMES or Path(model_id).expanduser().is_dir()
-    if local:
+    origin = Origin.of(model, revision)
+    if GENERATOR.refers(origin.generator):
+        if origin.lora:
+            raise ModelError("generator-lora does not go with a generator of your own: leave it empty")
+        return _own_card(origin.generator)
+    card = _card(origin)
+    if not origin.lora:
+        return card
+    lora = find_lora(origin.lora, origin.lora_scale)
+    return replace(card, lora=lora, revision=f"{card.revision}+lora:{file_hash(lora.file)[:32]}*{lora.scale:g}")
+
+
+def _card(origin: Origin) -> GeneratorCard:
+    model_id, file = origin.generator, Path(origin.generator).expanduser().resolve()
+    single = file.suffix == ".safetensors" and file.is_file()
+    if origin.config and not single:
+        raise ModelError("generator-config goes with a generator that is a single .safetensors file: leave it empty")
+    if single:
+        folder, name, commit = configuration_of(file, origin.config), file.name, ""
+    elif model_id in NAMES or Path(model_id).expanduser().is_dir():
         folder = weights_dir(model_id) if model_id in NAMES else Path(model_id).expanduser().resolve()
         name, commit = (model_id if model_id in NAMES else folder.name), ""
     else:
         refuse_other_paths(model_id)
-        folder = _download(model_id, revision)
+        folder = _download(model_id, origin.revision)
         name, commit = model_id, folder.name
     own = read_json(folder / "fgl.json")
-    base = (folder / own["base"]).resolve() if "base" in own else None
+    base = (folder / own["base"]).resolve() if "base" in own and not single else None
     folders = (folder, base) if base else (folder,)
     index = index_of(folders)
     if "_class_name" not in index:
         raise ModelError(f"{model_id!r} is not a diffusers pipeline: {not_a_pipeline(folder)}")
-    scheduler = component_config(folders, "scheduler", "scheduler_config.json")
+    scheduler, few = component_config(folders, "scheduler", "scheduler_config.json"), distilled_defaults(folders)
     return GeneratorCard(
         id=name,
-        revision=commit or weights_hash(folders),
+        revision=commit
+        or (f"{weights_hash(folders)}+file:{file_hash(file)[:32]}" if single else weights_hash(folders)),
         pipeline=str(index["_class_name"]),
         scheduler=scheduler.get("_class_name", ""),
-        steps=int(_number(own, "steps", folder) or DEFAULT_STEPS),
-        guidance=_number(own, "guidance", folder) if "guidance" in own else DEFAULT_GUIDANCE,
+        steps=int(_number(own, "steps", folder)) or (few.steps if few else DEFAULT_STEPS),
+        guidance=_number(own, "guidance", folder) if "guidance" in own else (few.guidance if few else DEFAULT_GUIDANCE),
         size=int(_number(own, "size", folder)) or _default_size(folders),
         folder=folder,
         base=base,
+        file=file if single else None,
     )
 
 
@@ -139,26 +169,44 @@ class Generator:
     device : torch.device
     precision : str
         One of `PRECISIONS`.
+    offloaded : bool
+        Whether its parts wait in the host's memory and come to an accelerator by themselves.
     """
 
-    def __init__(self, card: GeneratorCard, pipeline: Any, device: "torch.device", precision: str) -> None:
+    def __init__(
+        self, card: GeneratorCard, pipeline: Any, device: "torch.device", precision: str, *, offloaded: bool = False
+    ) -> None:
         self.card = card
+        self.offloaded = offloaded and device.type != "cpu"
         self.pipeline = pipeline
         self.device = device
         self.precision = precision
 
     @classmethod
-    def load(cls, model_id: str, revision: str = "", device: str = "auto", precision: str = "auto") -> Self:
+    def load(
+        cls,
+        model: str | Origin,
+        revision: str = "",
+        device: str = "auto",
+        precision: str = "auto",
+        *,
+        safety_checker: bool = False,
+        memory: Memory = RESIDENT,
+    ) -> Self:
         """Load a generator; see `inspect` for ids.
 
         Parameters
         ----------
-        model_id, revision : str
+        model, revision
             As for `inspect`.
         device : str
             'auto', 'cpu', 'mps', 'cuda' or 'cuda:N'.
         precision : str
             'auto' or one of `PRECISIONS`; see `resolve_precision`.
+        safety_checker : bool
+            Whether to load the one of the checkpoint; only who draws asks it.
+        memory : Memory
+            How to save memory of an accelerator.
 
         Raises
         ------
@@ -167,37 +215,52 @@ class Generator:
         """
         import torch
 
-        card = inspect(model_id, revision)
+        origin = Origin.of(model, revision)
+        model_id, card = origin.generator, inspect(origin)
         target = resolve_device(device)
         precision = resolve_precision(precision, target)
         if GENERATOR.refers(model_id):
             return cls(card, OwnPipeline(instance(GENERATOR, model_id)), target, precision)
+        _quiet()
+        check_single_file(card)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # about spellings in other people's checkpoints
-                pipeline = _load_pipeline(card, getattr(torch, precision))
+                load = load_single_file if card.file else _load_pipeline
+                pipeline = load(card, getattr(torch, precision), safety_checker=safety_checker)
+            check_lora(card)
+            if card.lora:
+                fuse(pipeline, card.lora)
         except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
             raise ModelError(f"cannot load the generator {model_id!r}: {str(error).splitlines()[0]}") from error
         pipeline.set_progress_bar_config(disable=True)
         for component in pipeline.components.values():
             if isinstance(component, torch.nn.Module):
                 component.eval().requires_grad_(False)
-        return cls(card, pipeline.to(target), target, precision)
+        try:
+            return cls(card, memory.place(pipeline, target), target, precision, offloaded=memory.offload != "none")
+        except RuntimeError as error:
+            raise ModelError(f"the generator {model_id!r} does not fit on {target}: {reason(error)}") from error
 
 
-def _load_pipeline(card: GeneratorCard, dtype: "torch.dtype") -> Any:
+def _quiet() -> None:
     import diffusers
     import transformers
 
     for logging in (diffusers.utils.logging, transformers.utils.logging):
         logging.set_verbosity_error()
         logging.disable_progress_bar()
+
+
+def _load_pipeline(card: GeneratorCard, dtype: "torch.dtype", *, safety_checker: bool) -> Any:
+    import diffusers
+
     options: dict[str, Any] = {"torch_dtype": dtype, "local_files_only": True}
     if variant := variant_of(card.folders):
         options["variant"] = variant
     root = card.base or card.folder
     index = read_json(root / "model_index.json")
-    if "safety_checker" in index:  # it blackens images, and the fast loop never asks it
+    if "safety_checker" in index and not safety_checker:
         options |= {"safety_checker": None, "requires_safety_checker": False}
     if card.base:  # this folder's components win over those of the base
         for name, (library, class_name) in ((k, v) for k, v in index.items() if isinstance(v, list)):

@@ -7,13 +7,14 @@ learned together, each batch mixing their images.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from fgl_flower.foundation.generator import Generator, inspect
+from fgl_flower.foundation.origin import Origin
 from fgl_flower.foundation.text import TextEncoder, text_folder
 
 ENCODED_PIXELS_PER_CALL = 16 * 512 * 512
@@ -23,15 +24,17 @@ PATIENCE = 4
 DECAY = 0.96  # of the running mean: 25 steps
 
 
-def load_for_inversion(model_id: str, revision: str = "", device: str = "auto") -> Generator:
+def load_for_inversion(model: str | Origin, revision: str = "", device: str = "auto") -> Generator:
     """Return the generator whose training loss is to be descended, in float32.
 
     A few-step generator that builds on another checkpoint was distilled from it and has no such loss of its own: the
     other one is loaded, whose text encoder they share.
     """
-    card = inspect(model_id, revision)
+    origin = Origin.of(model, revision)
+    card = inspect(origin)
     distilled = card.base is not None and text_folder(card) == card.base
-    generator = Generator.load(str(card.base) if distilled else model_id, revision, device, "float32")
+    learned_on = replace(origin, generator=str(card.base), revision="") if distilled else origin
+    generator = Generator.load(learned_on, device=device, precision="float32")
     if hasattr(generator.pipeline, "unet"):
         generator.pipeline.unet.to(memory_format=torch.channels_last)  # a third faster on CPUs
     return generator

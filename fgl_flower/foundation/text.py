@@ -18,6 +18,7 @@ import torch
 from fgl_flower.errors import ModelError
 from fgl_flower.foundation.checkpoints import component_variants, variant_of
 from fgl_flower.foundation.generator import Generator, GeneratorCard, inspect
+from fgl_flower.foundation.origin import Origin
 
 PROMPTS_PER_CALL = 64
 
@@ -78,8 +79,8 @@ class Tokenizer:
 
 
 @lru_cache(maxsize=2)
-def tokenizer_of(model_id: str, revision: str = "") -> Tokenizer:
-    """Return the tokenizer of a generator; nothing else is loaded.
+def tokenizer_of(model: str | Origin, revision: str = "") -> Tokenizer:
+    """Return the tokenizer of a generator, see `inspect`; nothing else is loaded.
 
     Raises
     ------
@@ -88,7 +89,7 @@ def tokenizer_of(model_id: str, revision: str = "") -> Tokenizer:
     """
     from transformers import AutoConfig, CLIPTokenizer
 
-    folder = text_folder(inspect(model_id, revision))
+    model_id, folder = Origin.of(model).generator, text_folder(inspect(model, revision))
     try:
         config = AutoConfig.from_pretrained(folder / "text_encoder", local_files_only=True)
         inner = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
@@ -120,8 +121,8 @@ class TextEncoder(torch.nn.Module):
         self.model = model.float().eval().requires_grad_(False)
 
     @classmethod
-    def load(cls, model_id: str, revision: str = "") -> Self:
-        """Load the text encoder of a generator, on the CPU in float32; see `inspect` for ids.
+    def load(cls, model: str | Origin, revision: str = "") -> Self:
+        """Load the text encoder of a generator, see `inspect`, on the CPU in float32.
 
         Raises
         ------
@@ -130,14 +131,17 @@ class TextEncoder(torch.nn.Module):
         """
         from transformers import CLIPTextModel
 
-        tokenizer = tokenizer_of(model_id, revision)
+        tokenizer = tokenizer_of(model, revision)
+        card = inspect(model, revision)
+        if card.lora or card.file:  # a LoRA may change the text encoder, too, and a file holds the whole pipeline
+            return cls.of(Generator.load(model, revision, "cpu", "float32"))
         try:
             folder = tokenizer.folder / "text_encoder"
             variant = variant_of((tokenizer.folder,)) if component_variants(folder) else None
-            model = CLIPTextModel.from_pretrained(folder, local_files_only=True, variant=variant)
+            encoder = CLIPTextModel.from_pretrained(folder, local_files_only=True, variant=variant)
         except (OSError, ValueError, RuntimeError) as error:
-            raise ModelError(f"cannot load the text encoder of {model_id!r}") from error
-        return cls(tokenizer, model)
+            raise ModelError(f"cannot load the text encoder of {Origin.of(model).generator!r}") from error
+        return cls(tokenizer, encoder)
 
     @classmethod
     def of(cls, generator: Generator) -> Self:

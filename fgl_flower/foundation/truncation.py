@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fgl_flower.config import SynthesisConfig
 from fgl_flower.errors import ConfigError
+from fgl_flower.foundation.origin import Origin
 from fgl_flower.foundation.text import Tokenizer, tokenizer_of
 
 
@@ -73,7 +74,7 @@ def truncation_for(config: SynthesisConfig, texts: Iterable[tuple[str, str]]) ->
     None for a generator without a tokenizer of CLIP's kind, whose limit is not known here.
     """
     try:
-        tokenizer = tokenizer_of(config.generator, config.generator_revision)
+        tokenizer = tokenizer_of(Origin.configured(config))
     except ConfigError:
         return None, 0
     return truncation_of(texts, tokenizer), tokenizer.length

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from fgl_flower.config import SynthesisConfig
 from fgl_flower.errors import ConfigError
+from fgl_flower.foundation.origin import Origin
 from fgl_flower.foundation.text import Tokenizer, tokenizer_of
 
 _SHARE = 0.5  # of a name's words: "garbage truck" may have one rare word and still be understood
@@ -28,7 +29,7 @@ def unknown_names(names: Iterable[str], tokenizer: Tokenizer) -> list[str]:
 def unreadable(config: SynthesisConfig, names: Iterable[str]) -> list[str]:
     """Return the names that the run's generator cannot read; none for one without a tokenizer of CLIP's kind."""
     try:
-        return unknown_names(names, tokenizer_of(config.generator, config.generator_revision))
+        return unknown_names(names, tokenizer_of(Origin.configured(config)))
     except ConfigError:
         return []
 

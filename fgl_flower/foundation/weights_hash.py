@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 _ALWAYS = frozenset({".json", ".safetensors", ".txt"})
@@ -12,7 +13,7 @@ _IGNORED = _PICTURES | _PROSE | _LEFTOVERS
 
 _SETTLED_SECONDS = 2.0  # a file changed later than this before it was hashed may change again within one clock tick
 
-_State = tuple[tuple[str, str, int, int, int], ...]
+_State = tuple[tuple[str, str, str, int, int, int], ...]
 _KNOWN: dict[_State, str] = {}
 
 
@@ -22,13 +23,22 @@ def weights_hash(folders: tuple[Path, ...]) -> str:
     These are all files but fgl.json (whose settings are part of an image's key), prose, pictures, caches and names that
     begin with a dot. Files are read once a process; a folder in which a file changes is read again.
     """
-    files = [(folder, path) for folder in folders for path in sorted(folder.rglob("*")) if _counts(path, folder)]
+    return _remembered([(f, path) for f in folders for path in sorted(f.rglob("*")) if _counts(path, f)], _hash)
+
+
+def file_hash(path: Path) -> str:
+    """Return SHA-256 over the bytes of one file, read once a process unless it changes."""
+    return _remembered([(path.parent, path)], _hash_of_one)
+
+
+def _remembered(files: list[tuple[Path, Path]], hashed: Callable[[list[tuple[Path, Path]]], str]) -> str:
     stats = [path.stat() for _, path in files]
     rows = zip(files, stats, strict=True)
-    state = tuple((str(f), str(p), s.st_size, s.st_mtime_ns, s.st_ctime_ns) for (f, p), s in rows)
+    named = hashed.__name__
+    state: _State = tuple((named, str(f), str(p), s.st_size, s.st_mtime_ns, s.st_ctime_ns) for (f, p), s in rows)
     if state not in _KNOWN:
         began = time.time()
-        value = _hash(files)
+        value = hashed(files)
         if any(began - s.st_ctime < _SETTLED_SECONDS for s in stats):
             return value
         _KNOWN[state] = value
@@ -48,7 +58,14 @@ def _counts(path: Path, folder: Path) -> bool:
 def _hash(files: list[tuple[Path, Path]]) -> str:
     total = hashlib.sha256()
     for folder, path in files:
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+        total.update(f"{path.relative_to(folder).as_posix()} {_content(path)}\n".encode())
     return f"sha256:{total.hexdigest()[:32]}"
+
+
+def _hash_of_one(files: list[tuple[Path, Path]]) -> str:
+    return _content(files[0][1])
+
+
+def _content(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

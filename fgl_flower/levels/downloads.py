@@ -7,10 +7,11 @@ from fgl_flower.errors import ModelError
 from fgl_flower.extension_points import CAPTIONER
 from fgl_flower.foundation.captioner import captioner_folder
 from fgl_flower.foundation.generator import inspect
+from fgl_flower.foundation.origin import Origin
 from fgl_flower.foundation.text import text_folder
 from fgl_flower.levels.level import level_of
 
-_TEXT_PARTS = ("tokenizer", "text_encoder")
+_TEXT_PARTS = ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2", "tokenizer_3", "text_encoder_3")
 _GENERATOR_PARTS = ("unet", "vae", "scheduler")
 
 
@@ -30,11 +31,16 @@ def client_models(config: RunConfig, level: str = "") -> dict[str, int]:
         else:
             sizes[f"captioner {config.captioner}"] = _bytes(folder)
     if needed & {"text-encoder", "generator"}:
-        card = inspect(config.generator, config.generator_revision)
+        card = inspect(Origin.configured(config))
         folder = text_folder(card)
-        parts = _TEXT_PARTS + (_GENERATOR_PARTS if "generator" in needed else ())
+        parts = tuple(part for part in _TEXT_PARTS if (folder / part).is_dir())
+        parts += _GENERATOR_PARTS if "generator" in needed else ()
         # A few-step generator is inverted through the one it was distilled from, which lies where the encoder does.
         sizes[f"generator {config.generator}: {', '.join(parts)}"] = sum(_bytes(folder / part) for part in parts)
+        if card.file:
+            sizes[f"generator {config.generator}"] = card.file.stat().st_size
+        if card.lora:
+            sizes[f"LoRA {card.lora.place}"] = card.lora.file.stat().st_size
     return sizes
 
 

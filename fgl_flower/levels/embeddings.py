@@ -17,6 +17,8 @@ from functools import lru_cache
 import numpy as np
 
 from fgl_flower.config import RunConfig
+from fgl_flower.foundation.origin import Origin
+from fgl_flower.foundation.pooled import PooledEncoder, prompt_encoder
 from fgl_flower.foundation.text import TextEncoder
 from fgl_flower.levels.holdings import Holdings
 from fgl_flower.levels.instance import caption_prompts
@@ -41,7 +43,7 @@ class Embeddings(Level):
         groups: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         for label, domain, text in zip(chosen.labels, domains, caption_prompts(chosen), strict=True):
             groups[label, domain][text] += 1
-        encoder = _encoder(config.generator, config.generator_revision)
+        encoder = _encoder(Origin.configured(config))
         names, embeddings, prompts = [], [], []
         for (label, domain), counts in sorted(groups.items()):
             weights = np.array(list(counts.values()), dtype=np.float64)
@@ -118,5 +120,5 @@ def _clusters(encoded: np.ndarray, weights: np.ndarray, count: int, seed: int) -
 
 
 @lru_cache(maxsize=1)
-def _encoder(model_id: str, revision: str) -> TextEncoder:
-    return TextEncoder.load(model_id, revision)
+def _encoder(origin: Origin) -> TextEncoder | PooledEncoder:
+    return prompt_encoder(origin)

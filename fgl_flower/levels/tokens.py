@@ -16,6 +16,7 @@ from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError, DataError
 from fgl_flower.foundation.generator import Generator
 from fgl_flower.foundation.inversion import encode_images, invert, load_for_inversion
+from fgl_flower.foundation.origin import Origin
 from fgl_flower.foundation.text import TextEncoder, Tokenizer, tokenizer_of
 from fgl_flower.learning.images import decode
 from fgl_flower.levels.holdings import Holdings, counted
@@ -49,7 +50,7 @@ class Tokens(Level):
         captions = held.captions() if config.token_prompts == "captions" else [""] * len(held)
         listed = set(token_names(config))
         subjects = [name if name and (not listed or name in listed) else "" for name in _subjects(held)]
-        tokenizer = tokenizer_of(config.generator, config.generator_revision)
+        tokenizer = tokenizer_of(Origin.configured(config))
         rows = zip(held.labels, held.image_domains, subjects, captions, strict=True)
         texts = [_text(config, tokenizer, *row) for row in rows]
         prompts = counted(texts, held.labels, held.image_domains)
@@ -59,7 +60,7 @@ class Tokens(Level):
         some = [i for i, name in enumerate(subjects) if name]
         some = [some[i] for i in held.select(some).evenly()]
         chosen = held.select(some)
-        generator = _generator(config.generator, config.generator_revision, config.device)
+        generator = _generator(Origin.configured(config), config.device)
         encoder = TextEncoder.of(generator)
         log(
             INFO,
@@ -85,7 +86,7 @@ class Tokens(Level):
     def offer(self, payloads: Sequence[PromptPayload], config: RunConfig, classes: Sequence[str]) -> Offered:
         """Return the prompts without tokens, merged, and each client's own with tokens, encoded, under own names."""
         clip = config.max_client_examples
-        encoder = TextEncoder.load(config.generator, config.generator_revision)
+        encoder = TextEncoder.load(Origin.configured(config))
         plain = [replace(q, prompts=tuple(p for p in q.prompts if not _holds(p, q))) for q in payloads]
         offers, embeddings = list(merge(plain, clip)), {}
         for payload in payloads:
@@ -171,5 +172,5 @@ def _start(encoder: TextEncoder, name: str, vectors: int, seed: int) -> np.ndarr
 
 
 @lru_cache(maxsize=1)
-def _generator(model_id: str, revision: str, device: str) -> Generator:
-    return load_for_inversion(model_id, revision, device)
+def _generator(origin: Origin, device: str) -> Generator:
+    return load_for_inversion(origin, device=device)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
 from fgl_flower.errors import ConfigError, ModelError
+from fgl_flower.foundation.origin import Origin
 from fgl_flower.records.fingerprint import data_fingerprint
 from fgl_flower.records.reading import Run, read_run
 
@@ -87,15 +88,15 @@ def _revision(role: str, config: RunConfig) -> str:
         return _captioner(config.captioner, config.captioner_revision)
     if role == "model":
         return _learner(config.model, config.model_revision)
-    return _generator(config.generator, config.generator_revision)
+    return _generator(Origin.configured(config))
 
 
 @cache
-def _generator(model_id: str, revision: str) -> str:
+def _generator(origin: Origin) -> str:
     from fgl_flower.foundation.generator import inspect
 
     try:
-        return inspect(model_id, revision).revision
+        return inspect(origin).revision
     except ModelError:
         return ""  # no longer there: the run that asks for it will say so
 

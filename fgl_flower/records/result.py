@@ -65,6 +65,11 @@ class Result(BaseModel):
     peak_memory_bytes: int = Field(0, ge=0, description="Largest resident size, child processes included.")
     peak_device_memory_bytes: int | None = Field(None, description="Largest memory on the accelerator; None: not used.")
     synthetic_digest: str = Field("", description="SHA-256 over the synthetic images in plan order; empty: none.")
+    safety_checker: dict[str, int] = Field(
+        {},
+        description="Images that the generator's safety checker blanked and that were 'redrawn' with another seed, and "
+        "those 'left_out' because it always did. Empty: none, or it was not asked.",
+    )
     models: list[dict[str, str]] = Field([], description="Each model's 'role', 'id' and 'revision'.")
     transfer: dict[str, dict[str, int]] = Field(
         {},

@@ -5,15 +5,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Protocol
 
 from fgl_flower.foundation.generator import Generator
+from fgl_flower.foundation.memory import RESIDENT, Memory
+from fgl_flower.foundation.origin import Origin
 from fgl_flower.interrupts import received
 from fgl_flower.synthesis.plan import PlannedImage, SynthesisPlan
+from fgl_flower.synthesis.prompt_cache import PROMPTS_IN_MEMORY, PromptCache
 from fgl_flower.synthesis.quality import Drawn
-from fgl_flower.synthesis.sampler import PROMPTS_IN_MEMORY, PromptCache, Sampler
+from fgl_flower.synthesis.sampler import Sampler
 from fgl_flower.synthesis.store import SyntheticStore
 from fgl_flower.synthesis.tuning import (
     compile_modules,
@@ -42,6 +45,10 @@ class SynthesisReport:
         Of these, from the first batch to the last commit.
     images_per_second : dict of str to float
         By worker, over the drawing time.
+    redrawn : int
+        Images that were drawn again with another seed, because the generator's safety checker blanked them.
+    blanked : tuple of str
+        Keys of those that it still blanked after `ATTEMPTS`; they are not in the store.
     """
 
     planned: int
@@ -50,13 +57,15 @@ class SynthesisReport:
     seconds: float
     drawing_seconds: float = 0.0
     images_per_second: dict[str, float] = field(default_factory=dict)
+    redrawn: int = 0
+    blanked: tuple[str, ...] = ()
 
 
 class SynthesisEngine(Protocol):
     """Draws what a store lacks of a plan. A caller cannot tell one engine from another by its images."""
 
     def fill(self, plan: SynthesisPlan, store: SyntheticStore, progress: Progress | None = None) -> SynthesisReport:
-        """Draw the missing images of a plan and return when all are in the store."""
+        """Draw the missing images of a plan; all are in the store then but those that the report calls blanked."""
         ...
 
 
@@ -65,10 +74,12 @@ class LocalEngine:
 
     Parameters
     ----------
-    model_id, revision, device : str
+    model, revision, device
         As for `Generator.load`.
     batch_size : int
         Images of a batch; 0: chosen by the engine. On a CPU a batch is drawn in calls of a fixed shape.
+    memory : Memory
+        How to save memory of an accelerator.
     generator : Generator, optional
         One that is already loaded.
     compiled : bool, optional
@@ -77,18 +88,19 @@ class LocalEngine:
 
     def __init__(
         self,
-        model_id: str = "",
+        model: str | Origin = "",
         revision: str = "",
         device: str = "auto",
         batch_size: int = 0,
         *,
+        memory: Memory = RESIDENT,
         generator: Generator | None = None,
         compiled: bool | None = None,
     ) -> None:
-        self.model_id = model_id
-        self.revision = revision
+        self.origin = Origin.of(model, revision)
         self.device = device
         self.batch_size = batch_size
+        self.memory = memory
         self.generator = generator
         self.compiled = compiled
         self.rows: dict[tuple[int, bool], int] = {}  # by (size, guided): probing again would compile again
@@ -112,11 +124,18 @@ class LocalEngine:
         if not missing.images:
             return SynthesisReport(len(plan), reused, 0, time.perf_counter() - began)
         if self.generator is None:
-            self.generator = Generator.load(self.model_id, self.revision, self.device, plan.settings.precision)
+            self.generator = Generator.load(
+                self.origin,
+                device=self.device,
+                precision=plan.settings.precision,
+                safety_checker=plan.settings.safety_checker,
+                memory=replace(self.memory, vae_tiling=plan.settings.vae_tiling),
+            )
         prepare(self.generator)
         prompts = PromptCache(self.generator, plan.settings)
         probe = missing.images[0]
-        drawing, drawn = time.perf_counter(), 0
+        drawing, drawn, redrawn = time.perf_counter(), 0, 0
+        blanked: list[str] = []
         with one_thread_each(self.generator), StoreWriter(store, plan.settings) as writer:
             prompts.encode([probe.prompt], plan.embeddings)
             shape = (plan.settings.size, plan.settings.guided)
@@ -129,12 +148,22 @@ class LocalEngine:
                 prompts.encode([i.prompt for i in window], plan.embeddings)
                 for batch, result in side_by_side(samplers, batches(window, self.batch_size or rows, store)):
                     writer.put(batch, result)
+                    redrawn += result.redrawn
+                    blanked += [batch[i].key for i in result.blanked]
                     report_progress(drawn := drawn + len(batch))
+            self.rows[shape] = min(sampler.rows for sampler in samplers)  # fewer, if the memory did not do
         report_progress(len(missing))
         ended = time.perf_counter()
         rate = writer.committed / (ended - drawing)
         return SynthesisReport(
-            len(plan), reused, writer.committed, ended - began, ended - drawing, {str(self.generator.device): rate}
+            len(plan),
+            reused,
+            writer.committed,
+            ended - began,
+            ended - drawing,
+            {str(self.generator.device): rate},
+            redrawn,
+            tuple(blanked),
         )
 
 

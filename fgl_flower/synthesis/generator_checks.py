@@ -1,11 +1,18 @@
 """Whether a run's generator can draw what the run asks for: decided before a client is asked or an image is drawn."""
 
+from dataclasses import replace
+
 from fgl_flower.config import RunConfig
+from fgl_flower.device import resolve_device
 from fgl_flower.errors import ModelError
 from fgl_flower.extension_points import GENERATOR, PROMPT_LEVEL
-from fgl_flower.foundation.capabilities import PLAIN, capabilities_of
-from fgl_flower.foundation.checkpoints import missing_part, variant_of
+from fgl_flower.foundation.capabilities import PLAIN, SD3, XL, Capabilities, capabilities_of
+from fgl_flower.foundation.checkpoints import missing_part, safety_checker_of, variant_of
+from fgl_flower.foundation.distilled import distilled_defaults
 from fgl_flower.foundation.generator import inspect
+from fgl_flower.foundation.lora import check_lora
+from fgl_flower.foundation.origin import Origin
+from fgl_flower.foundation.single_file import check_single_file
 from fgl_flower.foundation.text import tokenizer_of
 from fgl_flower.levels.level import Level, level_of
 from fgl_flower.synthesis.settings import settings_for
@@ -21,40 +28,56 @@ def check_generator(config: RunConfig) -> None:
     ModelError
         With one sentence that names what is wrong and the key or level that works.
     """
-    card = inspect(config.generator, config.generator_revision)
+    card = inspect(Origin.configured(config))
     settings_for(config)
-    if not GENERATOR.refers(config.generator) and (lack := missing_part(card.folders)):
+    check_single_file(card)
+    if not (GENERATOR.refers(config.generator) or card.file) and (lack := missing_part(card.folders)):
         local = card.revision.startswith("sha256:")
         how = "copy it again or save it with save_pretrained" if local else f"fetch it again: hf download {card.id}"
         raise ModelError(f"the generator {config.generator!r} is not complete: {lack}; {how}")
     try:
-        variant_of(card.folders)
+        variant_of(() if card.file else card.folders)
     except ModelError as error:
         raise ModelError(f"the generator {config.generator!r} cannot be loaded: {error}") from None
-    if not _needs_clip(level_of(config.prompt_level)):
-        return
-    if not capabilities_of(card).embeddings:
-        working = [name for name in PROMPT_LEVEL.builtins if not _needs_clip(level_of(name))]
+    check_lora(card)
+    takes, level = capabilities_of(card), level_of(config.prompt_level)
+    if not _fits(level, takes):
+        working = [name for name in PROMPT_LEVEL.builtins if _fits(level_of(name), takes)]
+        others = f", a {XL} or a {SD3}" if _fits(level, replace(takes, embeddings=True)) else ""
         raise ModelError(
-            f"prompt-level = {config.prompt_level!r} needs a {PLAIN} with a CLIP text encoder, and the generator "
-            f"{config.generator!r} is a {card.pipeline}: set prompt-level to {', '.join(working[:-1])} or "
+            f"prompt-level = {config.prompt_level!r} needs a {PLAIN} with a CLIP text encoder{others}, and the "
+            f"generator {config.generator!r} is a {card.pipeline}: set prompt-level to {', '.join(working[:-1])} or "
             f"{working[-1]}, or name another generator"
         )
-    tokenizer_of(config.generator, config.generator_revision)
+    if _encodes(level):
+        tokenizer_of(Origin.configured(config))
 
 
-def _needs_clip(level: Level) -> bool:
+def _fits(level: Level, takes: Capabilities) -> bool:
+    """Return whether a generator can be drawn from at a level."""
+    learns = "generator" in level.client_models or level.kind == "tokens"
+    return not _encodes(level) or (takes.tokens if learns or level.kind == "text" else takes.embeddings)
+
+
+def _encodes(level: Level) -> bool:
     return bool(level.client_models & {"text-encoder", "generator"}) or level.kind != "text"
 
 
 def notes(config: RunConfig) -> list[str]:
     """Return what a reader of a run's figures should know of its generator: nothing of it stops the run."""
-    card = inspect(config.generator, config.generator_revision)
+    card = inspect(Origin.configured(config))
     takes, result = capabilities_of(card), []
     if config.image_size >= _MUCH_LARGER * card.size:
         result.append(
             f"the generator draws {card.size} px, the learner takes {config.image_size} px: images are scaled up; "
             "lower image-size or name a generator that draws larger images"
+        )
+    few = distilled_defaults(card.folders)
+    if few and few[:2] == (card.steps, card.guidance) and not (config.steps and config.guidance >= 0):
+        result.append(
+            f"the generator is taken for a distilled one ({few.sign}): it draws in {config.steps or card.steps} steps "
+            f"with guidance {card.guidance if config.guidance < 0 else config.guidance:g} unless steps and guidance "
+            "say otherwise"
         )
     scale = card.guidance if config.guidance < 0 else config.guidance
     guided = scale > 1 and takes.guidance == "classifier-free"
@@ -67,6 +90,11 @@ def notes(config: RunConfig) -> list[str]:
             f"guidance = {config.guidance:g} is an input that the generator was distilled with, "
             "not classifier-free guidance"
         )
+    saving = {"offload": config.offload != "none", "vae-slicing": config.vae_slicing, "vae-tiling": config.vae_tiling}
+    if any(saving.values()) and resolve_device(config.device).type == "cpu":
+        result += [f"{key} has no effect on a CPU" for key, value in saving.items() if value]
+    if config.safety_checker and safety_checker_of(card.folders) == "absent":
+        result.append("the generator lists a safety checker whose weights are not there: its images are not checked")
     if GENERATOR.refers(config.generator):
         result += [f"{key} has no effect on a generator of your own" for key in _ignored(config)]
     return result

@@ -11,7 +11,7 @@ import json
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import overload
@@ -204,6 +204,12 @@ def plan_of(
             planned[digest] += count
     images = PlannedImages(tuple(prompts), settings.to_json(), run_seed)
     return SynthesisPlan(settings, images, embeddings, tuple(warnings))
+
+
+def with_another_seed(image: PlannedImage, attempt: int) -> PlannedImage:
+    """Return an image to draw in a planned one's stead; `attempt` counts from 1. It keeps the key."""
+    digest = hashlib.blake2b(f"{image.seed}:again:{attempt}".encode(), digest_size=8).digest()
+    return replace(image, seed=int.from_bytes(digest, "little") >> 1)
 
 
 def content_key(settings: str, prompt_digest: str, seed: int) -> str:

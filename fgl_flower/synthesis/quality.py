@@ -26,10 +26,16 @@ class Drawn:
         (N, 3, S, S) uint8.
     finite : torch.Tensor
         (N,) bool: whether all numbers of an image were finite before they became bytes.
+    blanked : tuple of int
+        Positions of images that the generator's safety checker blanks, however often they are drawn again.
+    redrawn : int
+        Images that were drawn again for it.
     """
 
     pixels: torch.Tensor
     finite: torch.Tensor
+    blanked: tuple[int, ...] = ()
+    redrawn: int = 0
 
 
 def check_finite(finite: torch.Tensor, settings: SamplingSettings) -> None:

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,8 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util import ActorPool
 
 from fgl_flower.errors import ConfigError, RunError
-from fgl_flower.foundation.miniature import NAMES
+from fgl_flower.foundation.memory import RESIDENT, Memory
+from fgl_flower.foundation.origin import Origin
 from fgl_flower.synthesis.engine import Progress, SynthesisReport, batches, progress_reporter, windows
 from fgl_flower.synthesis.plan import PlannedImage, SynthesisPlan
 from fgl_flower.synthesis.settings import SamplingSettings
@@ -32,6 +33,7 @@ from fgl_flower.synthesis.store import SyntheticStore
 from fgl_flower.synthesis.writer import StoreWriter, encode_drawn
 
 RESTARTS = 20  # of one actor; more is a fault that starting again does not cure
+Painted = tuple[str, list[SyntheticImage], int, list[str]]
 BATCHES_EACH = 2  # one being drawn, one waiting beside it
 LOCAL_OBJECT_STORE = 256 * 2**20
 
@@ -41,10 +43,12 @@ class RayEngine:
 
     Parameters
     ----------
-    model_id, revision, device : str
+    model, revision, device
         As for `Generator.load`, on the actors' machines.
     batch_size : int
         Images of a batch; 0: chosen by an actor from its share of the free memory.
+    memory : Memory
+        How to save memory of an accelerator.
     actors : int
         Processes that draw, at least 1. GPUs that are free are divided among them; on CPUs each has one core.
     address : str
@@ -54,19 +58,19 @@ class RayEngine:
 
     def __init__(
         self,
-        model_id: str,
+        model: str | Origin,
         revision: str = "",
         device: str = "auto",
         batch_size: int = 0,
         *,
+        memory: Memory = RESIDENT,
         actors: int = 1,
         address: str = "",
     ) -> None:
-        folder = Path(model_id).expanduser()
-        self.model_id = str(folder.resolve()) if folder.is_dir() and model_id not in NAMES else model_id
-        self.revision = revision
+        self.origin = Origin.of(model, revision).absolute()
         self.device = device
         self.batch_size = batch_size
+        self.memory = memory
         self.actors = actors
         self.address = address
 
@@ -90,13 +94,18 @@ class RayEngine:
         if not missing.images:
             return SynthesisReport(len(plan), reused, 0, time.perf_counter() - began)
         drawn: Counter[str] = Counter()
+        redrawn, blanked = 0, list[str]()
         with _ray(self.address, self.actors), self._pool(plan) as (pool, size):
             drawing = time.perf_counter()
             with StoreWriter(store, plan.settings) as writer:
                 todo = (batch for window in windows(missing.images) for batch in batches(window, size, store))
-                for worker, images in _in_any_order(pool, (_with_embeddings(plan, batch) for batch in todo)):
+                for worker, images, again, left in _in_any_order(
+                    pool, (_with_embeddings(plan, batch) for batch in todo)
+                ):
                     writer.put_encoded(images)
                     drawn[worker] += len(images)
+                    redrawn += again
+                    blanked += left
                     report_progress(drawn.total())
             ended = time.perf_counter()
         report_progress(len(missing))
@@ -107,6 +116,8 @@ class RayEngine:
             seconds=time.perf_counter() - began,
             drawing_seconds=ended - drawing,
             images_per_second={worker: count / (ended - drawing) for worker, count in sorted(drawn.items())},
+            redrawn=redrawn,
+            blanked=tuple(blanked),
         )
 
     @contextmanager
@@ -117,7 +128,7 @@ class RayEngine:
             num_cpus=0, num_gpus=gpus, max_restarts=RESTARTS, max_task_retries=-1, scheduling_strategy="SPREAD"
         )
         actors = [
-            kind.remote(self.model_id, self.revision, self.device, self.batch_size, gpus, plan.settings)
+            kind.remote(self.origin, self.device, self.batch_size, self.memory, gpus, plan.settings)
             for _ in range(self.actors)
         ]
         try:
@@ -133,10 +144,12 @@ class Painter:
     """An actor's side: loads the generator when it is first asked to draw, so that a failure reaches the driver."""
 
     def __init__(
-        self, model_id: str, revision: str, device: str, batch_size: int, gpus: float, settings: SamplingSettings
+        self, origin: Origin, device: str, batch_size: int, memory: Memory, gpus: float, settings: SamplingSettings
     ) -> None:
-        self.origin = (model_id, revision, device)
+        self.origin = origin
+        self.device = device
         self.batch_size = batch_size
+        self.memory = memory
         self.memory_share = gpus or 1.0
         self.settings = settings
         self.sampler: Any = None
@@ -146,11 +159,11 @@ class Painter:
         """Return how many images a call of the denoiser draws."""
         return self._ready(probe, embeddings).rows
 
-    def draw(
-        self, batch: Sequence[PlannedImage], embeddings: Mapping[str, np.ndarray]
-    ) -> tuple[str, list[SyntheticImage]]:
-        """Return the actor's name and the encoded images of a batch."""
-        return self.name, encode_drawn(batch, self._ready(batch, embeddings).draw(batch), self.settings)
+    def draw(self, batch: Sequence[PlannedImage], embeddings: Mapping[str, np.ndarray]) -> Painted:
+        """Return the actor's name, a batch's encoded images, how many were redrawn and the keys of blanked ones."""
+        drawn = self._ready(batch, embeddings).draw(batch)
+        images = encode_drawn(batch, drawn, self.settings)
+        return self.name, images, drawn.redrawn, [batch[i].key for i in drawn.blanked]
 
     def _ready(self, batch: Sequence[PlannedImage], embeddings: Mapping[str, np.ndarray]) -> Any:
         """Return the sampler, with the prompts of a batch encoded."""
@@ -158,10 +171,17 @@ class Painter:
             import torch
 
             from fgl_flower.foundation.generator import Generator
-            from fgl_flower.synthesis.sampler import PromptCache, Sampler
+            from fgl_flower.synthesis.prompt_cache import PromptCache
+            from fgl_flower.synthesis.sampler import Sampler
             from fgl_flower.synthesis.tuning import prepare, rows_for
 
-            generator = Generator.load(*self.origin, self.settings.precision)
+            generator = Generator.load(
+                self.origin,
+                device=self.device,
+                precision=self.settings.precision,
+                safety_checker=self.settings.safety_checker,
+                memory=replace(self.memory, vae_tiling=self.settings.vae_tiling),
+            )
             prepare(generator)
             if generator.device.type == "cpu":
                 torch.set_num_threads(1)  # see fgl_flower.synthesis.tuning
@@ -181,7 +201,7 @@ def _with_embeddings(
 
 def _in_any_order(
     pool: ActorPool, todo: Iterator[tuple[Sequence[PlannedImage], dict[str, np.ndarray]]]
-) -> Iterator[tuple[str, list[SyntheticImage]]]:
+) -> Iterator[Painted]:
     """Yield the answers of the pool as they come in; a batch is asked for only when an actor can take it."""
     with _faults():
         for batch in todo:

@@ -7,109 +7,24 @@ called as its authors meant it to be. Each image's noise comes from a generator 
 
 import copy
 import inspect as python_inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from logging import INFO
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
+from flwr.supercore import log
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fgl_flower.errors import ModelError
-from fgl_flower.foundation.generator import Generator
-from fgl_flower.synthesis.plan import PlannedImage
+from fgl_flower.errors import ModelError, RunError, reason
+from fgl_flower.foundation.pooled import unpack
+from fgl_flower.synthesis.plan import PlannedImage, with_another_seed
+from fgl_flower.synthesis.prompt_cache import PromptCache, fast_path
 from fgl_flower.synthesis.quality import Drawn
-from fgl_flower.synthesis.settings import SamplingSettings
 
-PROMPTS_PER_CALL = 16
-PROMPTS_IN_MEMORY = 2048
+ATTEMPTS = 8  # to draw an image again that the safety checker blanks
 DECODED_PIXELS_PER_CALL = 16 * 512 * 512
-
-
-class PromptCache:
-    """Encoded prompts of one generator, read by all samplers that share it.
-
-    Parameters
-    ----------
-    generator : Generator
-    settings : SamplingSettings
-
-    Raises
-    ------
-    ModelError
-        If the settings were made for another generator: images would be filed under wrong keys.
-    """
-
-    def __init__(self, generator: Generator, settings: SamplingSettings) -> None:
-        card = generator.card
-        if (card.revision, generator.precision) != (settings.revision, settings.precision):
-            raise ModelError(
-                f"the plan was made for {settings.generator} {settings.revision} in {settings.precision}, "
-                f"loaded is {card.id} {card.revision} in {generator.precision}"
-            )
-        self.generator = generator
-        self.settings = settings
-        self.needed = fast_path(generator)
-        self._encoded: dict[str, torch.Tensor] = {}
-
-    def __getitem__(self, prompt: str) -> torch.Tensor:
-        return self._encoded[prompt]  # (T, D)
-
-    @torch.inference_mode()
-    def encode(self, prompts: Sequence[str], embeddings: Mapping[str, np.ndarray] | None = None) -> None:
-        """Encode the prompts that are not yet encoded; the text encoder leaves the accelerator afterwards.
-
-        Parameters
-        ----------
-        prompts : sequence of str
-            At most `PROMPTS_IN_MEMORY` different ones.
-        embeddings : mapping of str to np.ndarray, optional
-            Prompts of these names are taken from the array, (tokens, width).
-
-        Raises
-        ------
-        ModelError
-            If the pipeline takes no embeddings or they are not of its shape.
-        """
-        embeddings = embeddings or {}
-        if not self.needed:
-            if embeddings:
-                raise ModelError(f"prompt embeddings need a StableDiffusionPipeline, not {self.settings.pipeline}")
-            return
-        wanted = dict.fromkeys([*prompts, *([self.settings.negative_prompt] if self.settings.guided else [])])
-        if len(self._encoded) + len(wanted) > PROMPTS_IN_MEMORY:
-            self._encoded = {p: self._encoded[p] for p in wanted if p in self._encoded}
-        new = [p for p in wanted if p not in self._encoded]
-        for name in (p for p in new if p in embeddings):
-            self._encoded[name] = self._checked(embeddings[name])
-        if texts := [p for p in new if p not in embeddings]:
-            self._encode_texts(texts)
-
-    def _encode_texts(self, texts: list[str]) -> None:
-        pipeline, device = self.generator.pipeline, self.generator.device
-        pipeline.text_encoder.to(device)
-        for start in range(0, len(texts), PROMPTS_PER_CALL):
-            chunk = texts[start : start + PROMPTS_PER_CALL]
-            full = chunk + [""] * (PROMPTS_PER_CALL - len(chunk))  # one shape: other prompts do not move the last bit
-            encoded, _ = pipeline.encode_prompt(full, device, 1, do_classifier_free_guidance=False)
-            self._encoded.update((text, row.clone()) for text, row in zip(chunk, encoded, strict=False))
-        if device.type != "cpu":
-            pipeline.text_encoder.to("cpu")
-
-    def _checked(self, embedding: np.ndarray) -> torch.Tensor:
-        unet = self.generator.pipeline.unet
-        if embedding.ndim != 2 or embedding.shape[1] != unet.config.cross_attention_dim:
-            raise ModelError(
-                f"a prompt embedding of shape {embedding.shape} does not fit {self.settings.generator}: "
-                f"expected (tokens, {unet.config.cross_attention_dim})"
-            )
-        tokens = self.generator.pipeline.tokenizer.model_max_length
-        if len(embedding) != tokens:
-            raise ModelError(
-                f"a prompt embedding has {len(embedding)} tokens, {self.settings.generator} takes {tokens}"
-            )
-        return torch.as_tensor(np.asarray(embedding, dtype=np.float32)).to(self.generator.device, unet.dtype)
 
 
 class Sampler:
@@ -120,7 +35,8 @@ class Sampler:
     prompts : PromptCache
         Holds the prompts of the images to draw.
     rows : int
-        Images in every call of the denoiser; a shorter batch is filled up, a longer one is cut.
+        Images in every call of the denoiser; a shorter batch is filled up, a longer one is cut. Halved whenever the
+        device's memory does not hold them.
     """
 
     def __init__(self, prompts: PromptCache, rows: int) -> None:
@@ -152,13 +68,54 @@ class Sampler:
             Images of S = ``settings.stored_size`` pixels a side; the device may still be at work.
         """
         with _fastest_attention(self.generator.device):
-            parts = [self._draw(images[start : start + self.rows]) for start in range(0, len(images), self.rows)]
-        return Drawn(torch.cat([part.pixels for part in parts]), torch.cat([part.finite for part in parts]))
+            drawn = self._draw_all(images)
+            for attempt in range(1, ATTEMPTS + 1):
+                if not drawn.blanked:
+                    break
+                again = self._draw_all([with_another_seed(images[i], attempt) for i in drawn.blanked])
+                drawn = _replaced(drawn, again)
+        return drawn
+
+    def _draw_all(self, images: Sequence[PlannedImage]) -> Drawn:
+        if self.prompts.shape and (named := [i for i, image in enumerate(images) if image.prompt in self.prompts]):
+            others = sorted(set(range(len(images))) - set(named))
+            if others:  # the pipeline takes texts or embeddings in one call
+                return _joined([(group, self._draw_all([images[i] for i in group])) for group in (named, others)])
+        parts: list[tuple[int, Drawn]] = []
+        start = 0
+        while start < len(images):
+            try:
+                part = self._draw(images[start : start + self.rows])
+            except torch.OutOfMemoryError as error:
+                failed: str | None = reason(error)
+            else:
+                failed = None
+                parts.append((start, part))
+                start += len(part.pixels)
+            if failed is not None:  # not while the error is handled, whose traceback holds on to the batch's tensors
+                self._halve(failed)
+        return Drawn(
+            torch.cat([part.pixels for _, part in parts]),
+            torch.cat([part.finite for _, part in parts]),
+            tuple(start + i for start, part in parts for i in part.blanked),
+        )
+
+    def _halve(self, failed: str) -> None:
+        """Draw half as many images in every later call, for want of memory."""
+        if self.rows == 1:
+            raise RunError(
+                f"the memory of {self.generator.device} does not hold one image of {self.settings.size} pixels "
+                f"({failed}): set offload = 'model' or 'sequential', vae-tiling = true, or a lower synthesis-precision"
+            )
+        self.rows //= 2
+        if self.generator.device.type == "cuda":
+            torch.cuda.empty_cache()
+        log(INFO, "out of memory: %d images are drawn at once from now on", self.rows)
 
     def _draw(self, images: Sequence[PlannedImage]) -> Drawn:
         full = [*images, *[images[-1]] * (self.rows - len(images))]
         noise = [torch.Generator().manual_seed(image.seed) for image in full]
-        drawn = self._denoise(full, noise) if self.fast else self._call(full, noise)  # (B, 3, H, W) about [0, 1]
+        drawn, blanked = self._denoise(full, noise) if self.fast else self._call(full, noise)  # (B, 3, H, W), in [0, 1]
         finite = drawn.isfinite().flatten(1).all(1)  # (B,)
         if not self.fast and self._finite is not None:
             finite &= self._finite
@@ -166,9 +123,9 @@ class Sampler:
         if drawn.shape[-1] != side:
             drawn = F.interpolate(drawn.float(), (side, side), mode="bicubic", antialias=True)
         pixels = (drawn[: len(images)].float().clamp(0, 1) * 255).round().to(torch.uint8)
-        return Drawn(pixels, finite[: len(images)])
+        return Drawn(pixels, finite[: len(images)], tuple(i for i in range(len(images)) if blanked and blanked[i]))
 
-    def _denoise(self, rows: list[PlannedImage], noise: list[torch.Generator]) -> torch.Tensor:
+    def _denoise(self, rows: list[PlannedImage], noise: list[torch.Generator]) -> tuple[torch.Tensor, Sequence[bool]]:
         unet, device, settings = self.pipeline.unet, self.generator.device, self.settings
         scheduler = self.scheduler_class.from_config(self.pipeline.scheduler.config)  # holds the state of one call
         scheduler.set_timesteps(settings.steps)  # on the host: a step then never waits for the device
@@ -192,7 +149,18 @@ class Sampler:
             else:
                 answer = self._predict(scaled, on_device[i], text)
             latents = scheduler.step(answer, t, latents, return_dict=False, **extra)[0]
-        return self._decode(latents)
+        drawn = self._decode(latents)
+        if self.generator.offloaded:
+            self.pipeline.maybe_free_model_hooks()
+        return drawn, self._blanked(drawn)
+
+    def _blanked(self, drawn: torch.Tensor) -> Sequence[bool]:
+        """Return which images the safety checker would blacken, as the pipeline asks it; none without one."""
+        if not self.settings.safety_checker:
+            return ()
+        pipeline = self.pipeline
+        _, blanked = pipeline.run_safety_checker(2 * drawn.float() - 1, self.generator.device, pipeline.unet.dtype)
+        return blanked
 
     def _predict(self, latents: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         unet = self.pipeline.unet
@@ -205,6 +173,16 @@ class Sampler:
         rows = max(1, DECODED_PIXELS_PER_CALL // self.settings.size**2)  # needs more memory than the denoiser
         drawn = [vae.decode(part, return_dict=False)[0] for part in latents.split(rows)]
         return torch.cat(drawn) / 2 + 0.5
+
+    def _prompts(self, rows: list[PlannedImage]) -> dict[str, Any]:
+        """Return what the pipeline's call takes for the prompts: texts, or embeddings with their pooled vectors."""
+        if self.prompts.shape is None or rows[0].prompt not in self.prompts:
+            return {"prompt": [row.prompt for row in rows]}
+        packed = torch.stack([self.prompts[row.prompt] for row in rows])  # (B, T + 1, D)
+        attended, pooled = unpack(
+            packed.to(self.generator.device, getattr(torch, self.generator.precision)), self.prompts.shape
+        )
+        return {"prompt_embeds": attended, "pooled_prompt_embeds": pooled}
 
     def _watch(self, pipeline: Any) -> None:
         """Look at what the decoder gives before the pipeline clamps it, which turns infinite numbers into white."""
@@ -221,7 +199,7 @@ class Sampler:
 
         processor.postprocess = watched
 
-    def _call(self, rows: list[PlannedImage], noise: list[torch.Generator]) -> torch.Tensor:
+    def _call(self, rows: list[PlannedImage], noise: list[torch.Generator]) -> tuple[torch.Tensor, Sequence[bool]]:
         pipeline, settings = self.pipeline, self.settings
         pipeline.scheduler = self.scheduler_class.from_config(pipeline.scheduler.config)
         options: dict[str, Any] = {
@@ -229,11 +207,34 @@ class Sampler:
             "guidance_scale": settings.guidance,
             "height": settings.size,
             "width": settings.size,
+            "use_resolution_binning": False,  # draws the size asked for, also where the pipeline has no table for it
         }
+        if settings.steps != 2:
+            options["intermediate_timesteps"] = None  # SANA-Sprint's second of two steps
         if settings.negative_prompt:
             options["negative_prompt"] = [settings.negative_prompt] * len(rows)
         options = _accepted(pipeline.__call__, **options)
-        return pipeline(prompt=[row.prompt for row in rows], generator=noise, output_type="pt", **options).images
+        output = pipeline(**self._prompts(rows), generator=noise, output_type="pt", **options)
+        blanked = getattr(output, "nsfw_content_detected", None) or getattr(output, "nsfw_detected", None)
+        return output.images, blanked or ()
+
+
+def _joined(groups: Sequence[tuple[list[int], Drawn]]) -> Drawn:
+    """Return batches as one, given the position of each image."""
+    order = torch.tensor([i for positions, _ in groups for i in positions]).argsort()
+    return Drawn(
+        torch.cat([drawn.pixels for _, drawn in groups])[order],
+        torch.cat([drawn.finite for _, drawn in groups])[order],
+        tuple(sorted(positions[i] for positions, drawn in groups for i in drawn.blanked)),
+    )
+
+
+def _replaced(drawn: Drawn, again: Drawn) -> Drawn:
+    """Return a batch with those images in place of the ones that were blanked."""
+    places = list(drawn.blanked)
+    drawn.pixels[places], drawn.finite[places] = again.pixels, again.finite
+    left = tuple(places[i] for i in again.blanked)
+    return Drawn(drawn.pixels, drawn.finite, left, drawn.redrawn + len(places))
 
 
 def _replica(pipeline: Any) -> Any:
@@ -248,12 +249,6 @@ def _replica(pipeline: Any) -> Any:
 def _is_stateless(part: Any) -> bool:
     """Return whether threads may share a component; autoencoders of videos keep features from frame to frame."""
     return isinstance(part, torch.nn.Module) and not hasattr(part, "clear_cache")
-
-
-def fast_path(generator: Generator) -> bool:
-    """Return whether a generator runs in our own loop; a distilled guidance input (LCM) leaves it to the pipeline."""
-    pipeline = generator.pipeline
-    return type(pipeline).__name__ == "StableDiffusionPipeline" and pipeline.unet.config.time_cond_proj_dim is None
 
 
 def _fastest_attention(device: torch.device) -> AbstractContextManager[None]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from fgl_flower.errors import ConfigError, ModelError
 from fgl_flower.foundation.capabilities import capabilities_of, settings_fault
+from fgl_flower.foundation.checkpoints import safety_checker_of
 from fgl_flower.foundation.generator import GeneratorCard
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ class SamplingSettings:
         Side of the stored image, in pixels.
     precision : str
         float32, bfloat16 or float16.
+    safety_checker : bool
+        Whether images that the generator's safety checker blanks are drawn again with another seed.
+    vae_tiling : bool
+        Whether images are decoded in tiles.
     """
 
     generator: str
@@ -59,6 +64,8 @@ class SamplingSettings:
     size: int
     stored_size: int
     precision: str
+    safety_checker: bool = False
+    vae_tiling: bool = False
 
     @classmethod
     def of(
@@ -74,6 +81,8 @@ class SamplingSettings:
         size: int = 0,
         stored_size: int = 0,
         precision: str = "float32",
+        safety_checker: bool = False,
+        vae_tiling: bool = False,
     ) -> Self:
         """Fill in the generator's own defaults and bring equal settings to one form, so that they share keys.
 
@@ -88,6 +97,10 @@ class SamplingSettings:
             -1: the generator's default; 0 and 1: none.
         precision : str
             As resolved, never 'auto'.
+        safety_checker : bool
+            Ignored where the checkpoint holds none.
+        vae_tiling : bool
+            Of an accelerator.
 
         Raises
         ------
@@ -132,6 +145,8 @@ class SamplingSettings:
             size=size,
             stored_size=stored_size or size,
             precision=precision,
+            safety_checker=safety_checker and safety_checker_of(card.folders) == "present",
+            vae_tiling=vae_tiling,
         )
 
     @property
@@ -140,8 +155,9 @@ class SamplingSettings:
         return self.guidance > 1
 
     def to_json(self) -> str:
-        """Return canonical JSON, equal for equal settings."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        """Return canonical JSON, equal for equal settings; what is off leaves the keys of older stores as they are."""
+        values = {name: value for name, value in asdict(self).items() if value is not False}
+        return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def settings_for(config: "RunConfig") -> SamplingSettings:
@@ -154,8 +170,9 @@ def settings_for(config: "RunConfig") -> SamplingSettings:
     """
     from fgl_flower.device import resolve_device, resolve_precision
     from fgl_flower.foundation.generator import inspect
+    from fgl_flower.foundation.origin import Origin
 
-    card = inspect(config.generator, config.generator_revision)
+    card, device = inspect(Origin.configured(config)), resolve_device(config.device)
     return SamplingSettings.of(
         card,
         scheduler=config.scheduler,
@@ -165,5 +182,7 @@ def settings_for(config: "RunConfig") -> SamplingSettings:
         guidance_until=config.guidance_until,
         negative_prompt=config.negative_prompt,
         stored_size=min(card.size, round(config.image_size * STORED_PER_INPUT)),
-        precision=resolve_precision(config.synthesis_precision, resolve_device(config.device)),
+        precision=resolve_precision(config.synthesis_precision, device),
+        safety_checker=config.safety_checker,
+        vae_tiling=config.vae_tiling and device.type != "cpu",
     )

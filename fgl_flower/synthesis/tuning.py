@@ -15,7 +15,8 @@ import torch
 from fgl_flower.foundation.generator import Generator
 from fgl_flower.learning.threads import torch_threads
 from fgl_flower.synthesis.plan import PlannedImage
-from fgl_flower.synthesis.sampler import PromptCache, Sampler, fast_path
+from fgl_flower.synthesis.prompt_cache import PromptCache, fast_path
+from fgl_flower.synthesis.sampler import Sampler
 from fgl_flower.synthesis.settings import SamplingSettings
 
 CPU_ROWS = 32
@@ -45,7 +46,7 @@ def one_thread_each(generator: Generator) -> AbstractContextManager[None]:
 
 def prepare(generator: Generator) -> None:
     """Lay out weights as the device's convolutions like them best."""
-    if fast_path(generator):
+    if fast_path(generator) and not generator.offloaded:
         generator.pipeline.unet.to(memory_format=torch.channels_last)
         generator.pipeline.vae.to(memory_format=torch.channels_last)
     if generator.device.type == "cuda":
@@ -80,9 +81,10 @@ def rows_for(prompts: PromptCache, probe: PlannedImage, wanted: int = 0, memory_
     torch.cuda.synchronize(generator.device)
     torch.cuda.reset_peak_memory_stats(generator.device)
     before = torch.cuda.memory_allocated(generator.device)
-    Sampler(prompts, rows).draw([probe] * rows)
+    sampler = Sampler(prompts, rows)
+    sampler.draw([probe] * rows)
     torch.cuda.synchronize(generator.device)
-    each = (torch.cuda.max_memory_allocated(generator.device) - before) / rows
+    each = (torch.cuda.max_memory_allocated(generator.device) - before) / sampler.rows  # may have been halved
     torch.cuda.empty_cache()
     free, total = torch.cuda.mem_get_info(generator.device)
     fitting = int(MEMORY_SHARE * min(free, memory_share * total) / max(each, 1.0))
@@ -92,7 +94,7 @@ def rows_for(prompts: PromptCache, probe: PlannedImage, wanted: int = 0, memory_
 
 def worth_compiling(sampler: Sampler, probe: PlannedImage, images: int) -> bool:
     """Return whether the drawing time that compilation saves pays for compiling; never on a CPU (see above)."""
-    if sampler.generator.device.type != "cuda" or not sampler.fast:
+    if sampler.generator.device.type != "cuda" or not sampler.fast or sampler.generator.offloaded:
         return False
     for _ in range(2):  # the first call chooses cuDNN's algorithms
         torch.cuda.synchronize(sampler.generator.device)

@@ -103,7 +103,7 @@ class StoreWriter:
 
 
 def encode_drawn(batch: Sequence[PlannedImage], drawn: Drawn, settings: SamplingSettings) -> list[SyntheticImage]:
-    """Return the records of a drawn batch; waits for the device.
+    """Return the records of a drawn batch, but for images that are blanked; waits for the device.
 
     Raises
     ------
@@ -117,7 +117,8 @@ def _encode_part(
     batch: Sequence[PlannedImage], drawn: Drawn, part: slice, settings: SamplingSettings
 ) -> list[SyntheticImage]:
     check_finite(drawn.finite, settings)  # of the whole batch: nothing of it is stored otherwise
-    return encode_batch(batch[part], drawn.pixels[part], settings.to_json())
+    chosen = [i for i in range(len(batch))[part] if i not in drawn.blanked]
+    return encode_batch([batch[i] for i in chosen], drawn.pixels[chosen], settings.to_json())
 
 
 def encode_batch(batch: Sequence[PlannedImage], pixels: torch.Tensor, settings: str) -> list[SyntheticImage]:

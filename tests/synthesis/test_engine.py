@@ -18,7 +18,8 @@ from fgl_flower.synthesis import maintenance as upkeep
 from fgl_flower.synthesis import tuning
 from fgl_flower.synthesis.engine import LocalEngine, windows
 from fgl_flower.synthesis.plan import SynthesisPlan
-from fgl_flower.synthesis.sampler import PROMPTS_PER_CALL, PromptCache, Sampler
+from fgl_flower.synthesis.prompt_cache import PROMPTS_PER_CALL, PromptCache
+from fgl_flower.synthesis.sampler import Sampler
 from fgl_flower.synthesis.settings import SamplingSettings
 from fgl_flower.synthesis.store import SyntheticStore
 from tests.made_images import TOLD, plan_for

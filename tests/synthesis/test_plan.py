@@ -97,6 +97,8 @@ def test_seed_prompt_and_every_setting_change_the_key() -> None:
         "size": 64,
         "stored_size": 16,
         "precision": "bfloat16",
+        "safety_checker": True,
+        "vae_tiling": True,
     }
     assert set(changes) == set(SETTINGS.__dataclass_fields__)
     keys = [key(), key(text="a star."), key(seed=1), *(key(replace(SETTINGS, **{n: v})) for n, v in changes.items())]

@@ -10,6 +10,8 @@ import torch
 
 from fgl_flower.errors import ModelError, RunError
 from fgl_flower.foundation.generator import Generator, inspect
+from fgl_flower.foundation.memory import RESIDENT
+from fgl_flower.foundation.origin import Origin
 from fgl_flower.synthesis import maintenance as upkeep
 from fgl_flower.synthesis.engine import LocalEngine
 from fgl_flower.synthesis.settings import SamplingSettings
@@ -79,7 +81,7 @@ def test_an_actor_refuses_images_that_are_not_finite(tiny_checkpoint: Path, tmp_
     plan = even_plan(TOLD, 2, SamplingSettings.of(inspect(broken)))
     threads = torch.get_num_threads()
     with pytest.raises(RunError, match=r"4 of 4 images .* drawn by nan in float32") as caught:
-        Painter(broken, "", "cpu", 0, 0.0, plan.settings).draw(list(plan.images), {})
+        Painter(Origin(broken), "cpu", 0, RESIDENT, 0.0, plan.settings).draw(list(plan.images), {})
     torch.set_num_threads(threads)
     assert str(ray.cloudpickle.loads(ray.cloudpickle.dumps(caught.value))) == str(caught.value)
 
@@ -90,5 +92,5 @@ def test_a_built_in_name_is_no_folder_of_that_name(tmp_path: Path, monkeypatch: 
     (tmp_path / "miniature").mkdir()
     (tmp_path / "mine").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert RayEngine("miniature").model_id == "miniature"
-    assert RayEngine("mine").model_id == str(tmp_path / "mine")
+    assert RayEngine("miniature").origin.generator == "miniature"
+    assert RayEngine("mine").origin.generator == str(tmp_path / "mine")

@@ -1,0 +1,322 @@
+"""Tiny random-weight checkpoints of families beside Stable Diffusion, each in diffusers' own format, drawing 32x32."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.tiny_models import STYLES, save_text_to_image, save_tokenizer
+
+WORDS = ["a", "of", "the", *STYLES, "star", "circle", "square", "triangle", "cross", "heart"]
+LENGTH = 16  # tokens of a prompt for CLIP's encoders
+
+
+def save_family(name: str, folder: Path) -> Path:
+    """Save the checkpoint of one of `FAMILIES` and return its folder."""
+    torch.manual_seed(0)
+    pipeline = FAMILIES[name](folder)
+    if pipeline is not None:
+        pipeline.save_pretrained(folder, safe_serialization=True)
+    (folder / "fgl.json").write_text(json.dumps({"steps": 2, "size": 32}), encoding="utf-8")
+    return folder
+
+
+def _clip_tokenizer(folder: Path) -> Any:
+    from transformers import CLIPTokenizer
+
+    save_tokenizer(folder / "tokenizer", length=LENGTH, words=WORDS)
+    return CLIPTokenizer.from_pretrained(folder / "tokenizer")
+
+
+def _clip(tokenizer: Any, width: int, *, projection: int = 0) -> Any:
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=LENGTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        projection_dim=projection or width,
+    )
+    return (CLIPTextModelWithProjection if projection else CLIPTextModel)(config).eval()
+
+
+def _words_tokenizer() -> Any:
+    """Return a tokenizer of whole words, as fast tokenizers of any model are kept."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", "<bos>", *WORDS])}
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    inner.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "bos_token": "<bos>"}
+    return PreTrainedTokenizerFast(tokenizer_object=inner, **special)
+
+
+def _t5(tokenizer: Any, width: int = 32, *, kind: str = "T5") -> Any:
+    import transformers
+
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=len(tokenizer), d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=4, pad_token_id=0
+    )
+    return getattr(transformers, f"{kind}EncoderModel")(config).eval()
+
+
+def _vae(channels: int = 4, **more: Any) -> Any:
+    import diffusers
+
+    return diffusers.AutoencoderKL(
+        block_out_channels=(8, 8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        latent_channels=channels,
+        norm_num_groups=4,
+        sample_size=32,
+        **more,
+    )
+
+
+def _flow_scheduler(**more: Any) -> Any:
+    import diffusers
+
+    return diffusers.FlowMatchEulerDiscreteScheduler(**more)
+
+
+def _sd(folder: Path) -> None:
+    save_text_to_image(folder)
+
+
+def _sdxl(folder: Path, **scheduler: Any) -> Any:
+    import diffusers
+
+    tokenizer = _clip_tokenizer(folder)
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        layers_per_block=1,
+        block_out_channels=(16, 32),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=48,
+        attention_head_dim=4,
+        norm_num_groups=8,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 24,
+    )
+    plain = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, **scheduler}
+    kind = diffusers.EulerAncestralDiscreteScheduler if scheduler else diffusers.EulerDiscreteScheduler
+    return diffusers.StableDiffusionXLPipeline(
+        vae=_vae(force_upcast=False),
+        text_encoder=_clip(tokenizer, 16),
+        text_encoder_2=_clip(tokenizer, 32, projection=24),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        unet=unet,
+        scheduler=kind(**plain),
+    )
+
+
+def _lcm(folder: Path) -> Any:
+    import diffusers
+
+    save_text_to_image(folder)
+    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(folder)
+    config = {**pipeline.unet.config, "time_cond_proj_dim": 16}
+    parts = {**pipeline.components, "unet": diffusers.UNet2DConditionModel.from_config(config)}
+    parts["scheduler"] = diffusers.LCMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+    return diffusers.LatentConsistencyModelPipeline(**parts, requires_safety_checker=False)
+
+
+def _sd3(folder: Path) -> Any:
+    import diffusers
+
+    tokenizer, words = _clip_tokenizer(folder), _words_tokenizer()
+    transformer = diffusers.SD3Transformer2DModel(
+        sample_size=8,
+        patch_size=1,
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        caption_projection_dim=32,
+        joint_attention_dim=32,
+        pooled_projection_dim=32,
+        pos_embed_max_size=16,
+    )
+    return diffusers.StableDiffusion3Pipeline(
+        transformer=transformer,
+        scheduler=_flow_scheduler(shift=3.0),
+        vae=_vae(shift_factor=0.0609, scaling_factor=1.5),
+        text_encoder=_clip(tokenizer, 16, projection=16),
+        text_encoder_2=_clip(tokenizer, 16, projection=16),
+        text_encoder_3=_t5(words),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        tokenizer_3=words,
+    )
+
+
+def _flux(folder: Path, *, guided: bool) -> Any:
+    import diffusers
+
+    tokenizer, words = _clip_tokenizer(folder), _words_tokenizer()
+    transformer = diffusers.FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=4,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=32,
+        axes_dims_rope=(4, 4, 8),
+        guidance_embeds=guided,
+    )
+    return diffusers.FluxPipeline(
+        transformer=transformer,
+        scheduler=_flow_scheduler(use_dynamic_shifting=guided),
+        vae=_vae(1, shift_factor=0.1, scaling_factor=1.5),
+        text_encoder=_clip(tokenizer, 32),
+        text_encoder_2=_t5(words),
+        tokenizer=tokenizer,
+        tokenizer_2=words,
+    )
+
+
+def _pixart(folder: Path) -> Any:
+    import diffusers
+
+    words = _words_tokenizer()
+    transformer = diffusers.PixArtTransformer2DModel(
+        sample_size=8,
+        num_layers=1,
+        patch_size=2,
+        attention_head_dim=8,
+        num_attention_heads=3,
+        caption_channels=32,
+        in_channels=4,
+        cross_attention_dim=24,
+        out_channels=8,
+        norm_type="ada_norm_single",
+        norm_elementwise_affine=False,
+        use_additional_conditions=False,
+    )
+    return diffusers.PixArtSigmaPipeline(
+        transformer=transformer,
+        scheduler=diffusers.DPMSolverMultistepScheduler(),
+        vae=_vae(),
+        text_encoder=_t5(words),
+        tokenizer=words,
+    )
+
+
+def _sana(folder: Path, *, sprint: bool = False) -> Any:
+    import diffusers
+    from transformers import Gemma2Config, Gemma2Model
+
+    words = _words_tokenizer()
+    transformer = diffusers.SanaTransformer2DModel(
+        patch_size=1,
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        num_attention_heads=2,
+        attention_head_dim=4,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=4,
+        cross_attention_dim=8,
+        caption_channels=8,
+        sample_size=32 // 4,
+        **({"guidance_embeds": True, "qk_norm": "rms_norm_across_heads"} if sprint else {}),
+    )
+    vae = diffusers.AutoencoderDC(
+        in_channels=3,
+        latent_channels=4,
+        attention_head_dim=2,
+        encoder_block_types=("ResBlock", "EfficientViTBlock", "ResBlock"),
+        decoder_block_types=("ResBlock", "EfficientViTBlock", "ResBlock"),
+        encoder_block_out_channels=(8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8),
+        encoder_qkv_multiscales=((), (5,), ()),
+        decoder_qkv_multiscales=((), (5,), ()),
+        encoder_layers_per_block=(1, 1, 1),
+        decoder_layers_per_block=(1, 1, 1),
+        downsample_block_type="conv",
+        upsample_block_type="interpolate",
+        decoder_norm_types="rms_norm",
+        decoder_act_fns="silu",
+        scaling_factor=0.41407,
+    )
+    gemma = Gemma2Config(
+        head_dim=4,
+        hidden_size=8,
+        intermediate_size=8,
+        num_attention_heads=2,
+        num_hidden_layers=1,
+        num_key_value_heads=2,
+        vocab_size=len(words),
+    )
+    kind = diffusers.SanaSprintPipeline if sprint else diffusers.SanaPipeline
+    scheduler = (
+        diffusers.SCMScheduler()
+        if sprint
+        else diffusers.DPMSolverMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+        )
+    )
+    return kind(
+        transformer=transformer, vae=vae, text_encoder=Gemma2Model(gemma).eval(), tokenizer=words, scheduler=scheduler
+    )
+
+
+def _aura(folder: Path) -> Any:
+    import diffusers
+
+    words = _words_tokenizer()
+    transformer = diffusers.AuraFlowTransformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        in_channels=4,
+        num_mmdit_layers=1,
+        num_single_dit_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        caption_projection_dim=32,
+        joint_attention_dim=32,
+        out_channels=4,
+        pos_embed_max_size=256,
+    )
+    return diffusers.AuraFlowPipeline(
+        transformer=transformer,
+        scheduler=_flow_scheduler(),
+        vae=_vae(),
+        text_encoder=_t5(words, kind="UMT5"),
+        tokenizer=words,
+    )
+
+
+FAMILIES: dict[str, Callable[[Path], Any]] = {
+    "sd": _sd,
+    "lcm": _lcm,
+    "sdxl": _sdxl,
+    "sdxl-turbo": partial(_sdxl, timestep_spacing="trailing"),
+    "sd3": _sd3,
+    "pixart-sigma": _pixart,
+    "flux-dev": partial(_flux, guided=True),
+    "flux-schnell": partial(_flux, guided=False),
+    "sana": _sana,
+    "sana-sprint": partial(_sana, sprint=True),
+    "auraflow": _aura,
+}

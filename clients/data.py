@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from flwr.app import Context
 
-from clients.kept import kept_pixels
 from clients.own_data import Own, OwnData
 from clients.policy import Policy
 from clients.shared import SharedData, shared
@@ -131,24 +130,15 @@ class _Shares:
         return self._images[number]
 
     def _decoded(self, share: Rows) -> "tuple[Images, np.ndarray]":
-        from fgl_flower.learning.images import Images, decode_rows
+        from fgl_flower.data.decoded import decoded
+        from fgl_flower.learning.images import Images
 
-        if not self._keeps:
-            return decode_rows(share, self._size)
-
-        def decode() -> tuple[np.ndarray, np.ndarray]:
-            images, rows = decode_rows(share, self._size)
-            return images.pixels.permute(0, 2, 3, 1).numpy(), rows
-
-        pixels, rows = kept_pixels(share.records(), self._size, decode)
-        lost = share.select(np.setdiff1d(np.arange(len(share)), rows))
-        good = share.select(rows)
-        skipped = readable(lost.records())[1]
-        return Images.from_arrays(pixels.copy(), good.labels.tolist(), good.domains.tolist(), skipped), rows
+        read = decoded(share, self._size, keep=self._keeps)
+        return Images.of(read, share), read.rows
 
     def _checked(self, number: int) -> tuple[np.ndarray, tuple[str, ...]]:
         if number not in self._rows:
-            self._remember(number, *readable(self._share(number).records()))
+            self._remember(number, *readable(self._share(number).stream()))
         return self._rows[number]
 
     def _remember(self, number: int, rows: np.ndarray, skipped: tuple[str, ...]) -> None:

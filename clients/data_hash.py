@@ -14,7 +14,7 @@ def data_hash(client: Client) -> bytes:
     held = holdings(client)
     rows = []
     if len(held):
-        for label, domain, record in zip(held.labels, held.image_domains, held.rows.records(), strict=True):
+        for label, domain, record in zip(held.labels, held.image_domains, held.rows.stream(), strict=True):
             row = hashlib.blake2b(json.dumps([label, domain]).encode(), digest_size=16)
             row.update(_content(record))
             rows.append(row.digest())

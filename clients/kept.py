@@ -6,7 +6,6 @@ them, and are scrubbed when they are read. What is missing, damaged or cannot be
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -14,21 +13,12 @@ from typing import Any
 import numpy as np
 
 from fgl_flower.cache import cache_dir, cached_array
+from fgl_flower.data.decoded import stamp
 from fgl_flower.files import read_json, write_json
 from fgl_flower.revision import git_state
 
 Record = Mapping[str, Any]
 """An image as it is stored: {"bytes", "path"}."""
-
-
-def stamp(record: Record) -> str:
-    """Return what stands for an image: a hash of its bytes or, of a file, of its path, size and time of change."""
-    content = record["bytes"]
-    if content is None:
-        with suppress(OSError):
-            status = os.stat(record["path"])
-            content = f"{record['path']} {status.st_size} {status.st_mtime_ns}".encode()
-    return hashlib.blake2b(content or b"", digest_size=16).hexdigest()
 
 
 def kept_captions(
@@ -66,30 +56,6 @@ def kept_text(kind: str, records: Sequence[Record], depends: Sequence[Any], make
         return make()  # another code may be called the same
     key = _hash(json.dumps([revision, [stamp(record) for record in records], *depends]))
     return cached_array(kind, key, lambda: np.frombuffer(make().encode(), dtype=np.uint8)).tobytes().decode()
-
-
-def kept_pixels(
-    records: Sequence[Record], size: int, decode: Callable[[], tuple[np.ndarray, np.ndarray]]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return decoded images and the positions of those that could be read, from the disk or decoded now.
-
-    Parameters
-    ----------
-    records : sequence of Record
-    size : int
-        Their side, in pixels.
-    decode : callable
-        Returns (n, 3, size, size) uint8 and (n,) int64.
-    """
-    key = _hash(json.dumps([size, [stamp(record) for record in records]]))
-    made: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def part(number: int) -> np.ndarray:
-        if not made:
-            made.append(decode())
-        return made[0][number]
-
-    return cached_array("decoded", key, lambda: part(0)), cached_array("decoded", f"{key}-rows", lambda: part(1))
 
 
 def _hash(text: str) -> str:

@@ -1,18 +1,21 @@
 """The private images as the processes of a simulation share them: divided, checked and decoded once, by one of them.
 
-The others read the arrays in memory that all of them see (Ray's object store) and copy no more than a client's share of
-pixels while it trains. A process whose clients speak of nothing but names never imports `datasets`.
+The others read what all of them see, memory (Ray's object store) or a mapped file, and copy no more than a client's
+share of pixels while it trains; of a large share, a batch. A process whose clients speak of nothing but names never
+imports `datasets`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from clients.skipped import log_skipped
 from fgl_flower.config import METHODS_WITHOUT_CLIENTS, DataConfig, RunConfig
+from fgl_flower.data.decoded import Decoded, Progress, decoded
 from fgl_flower.data.rows import Rows, Table
 
 if TYPE_CHECKING:
@@ -22,25 +25,15 @@ if TYPE_CHECKING:
 
 __all__ = ["SharedData", "can_share", "share", "shared", "sharing"]
 
-_DECODED_AT_ONCE = 512
-
 _SHARED: list["SharedData"] = []  # of this process: none or one
 
 
 def can_share(config: RunConfig) -> bool:
-    """Return whether clients of a run read one decoded data set: one that fits, and stays as it is.
+    """Return whether clients of a run read one decoded data set: one that stays as it is.
 
-    With `prompt-every` files may change. Of what takes more than half of the free memory each process decodes the
-    images of those clients that it meets.
+    With `prompt-every` files may change.
     """
-    if config.method in METHODS_WITHOUT_CLIENTS or config.prompt_every or config.dataset == "nodes":
-        return False
-    import psutil
-
-    from fgl_flower.data.sources import load_source
-
-    size = len(load_source(config).private) * 3 * config.image_size**2
-    return size < psutil.virtual_memory().available / 2
+    return not (config.method in METHODS_WITHOUT_CLIENTS or config.prompt_every or config.dataset == "nodes")
 
 
 def share(data: "SharedData") -> None:
@@ -67,7 +60,7 @@ def shared(division: DataConfig) -> "SharedData | None":
 
 @dataclass(frozen=True, eq=False)  # one is another's equal if it is the same object: the key of what is made of it
 class SharedData:
-    """A divided data set: what `clients.data` asks of one, in arrays.
+    """A divided data set: what `clients.data` asks of one.
 
     Attributes
     ----------
@@ -79,12 +72,9 @@ class SharedData:
         (n,) int64, positions in the table: the shares, one after the other.
     starts : numpy.ndarray
         (clients + 1,) int64, where each share begins in `order`, and where the last ends.
-    good : numpy.ndarray
-        (n,) bool, in that order: which images can be read.
-    pixels : numpy.ndarray
-        (n, S, S, 3) uint8, in that order; anything where an image cannot be read.
-    sentences : dict of int to str
-        Place in that order of each image that cannot be read, and why.
+    decoded : Decoded or None
+        All images of the table, whoever holds them: another division of the same data needs no other file. None where
+        they came to another machine by the name of a file that this one does not have.
     """
 
     division: DataConfig
@@ -94,65 +84,52 @@ class SharedData:
     table: "SharedTable"
     order: np.ndarray
     starts: np.ndarray
-    good: np.ndarray
-    pixels: np.ndarray
-    sentences: dict[int, str]
+    decoded: Decoded
 
     @classmethod
-    def of(cls, config: RunConfig, watch: Callable[[int, int], None] = lambda done, total: None) -> Self:
+    def of(cls, config: RunConfig, watch: Progress = lambda done, total: None) -> Self:
         """Divide and decode the data of a run; `watch` is told how many images of how many are decoded."""
-        from fgl_flower.data.decoding import pictures
         from fgl_flower.data.partition import partition
         from fgl_flower.data.sources import load_source
-        from fgl_flower.errors import DataError
-        from fgl_flower.learning.images import to_square
 
         source, division = load_source(config), config.part(DataConfig)
         shares = partition(source.private, division).index
-        order = np.concatenate(shares)
-        rows, size = Rows.of(source.private).select(order), division.image_size
-        pixels, sentences = np.zeros((len(order), size, size, 3), dtype=np.uint8), dict[int, str]()
-        for start in range(0, len(order), _DECODED_AT_ONCE):
-            part = rows.select(np.arange(start, min(start + _DECODED_AT_ONCE, len(order))))
-            for place, picture in enumerate(pictures(part.records()), start):
-                if isinstance(picture, DataError):
-                    sentences[place] = str(picture)
-                else:
-                    pixels[place] = np.asarray(to_square(picture, size))
-            watch(start + len(part), len(order))
-        good = np.ones(len(order), dtype=bool)
-        good[list(sentences)] = False
+        rows = Rows.of(source.private)
+        read = decoded(rows, division.image_size, progress=watch)
         table = SharedTable(config, rows.table.labels, rows.table.domains)
-        starts = np.cumsum([0, *map(len, shares)])
-        data = cls(
-            division, source.classes, source.domains, source.notes, table, order, starts, good, pixels, sentences
-        )
-        for number in np.unique(np.searchsorted(starts, list(sentences), side="right") - 1).tolist():
-            log_skipped(number, len(shares[number]), data.skipped(number))
+        order, starts = np.concatenate(shares), np.cumsum([0, *map(len, shares)])
+        data = cls(division, source.classes, source.domains, source.notes, table, order, starts, read)
+        if read.unread:
+            for number, share in enumerate(shares):
+                if skipped := data.skipped(number):
+                    log_skipped(number, len(share), skipped)
         return data
 
     def rows(self, number: int) -> Rows:
         """Return a client's images that can be read, not decoded; may be empty."""
-        places = self._places(number)
-        return Rows(self.table, self.order[places][self.good[places]])
+        return Rows(self.table, self._index(number)[self._readable(number)])
 
     def skipped(self, number: int) -> tuple[str, ...]:
         """Return why each of the client's other images cannot be read."""
-        if not self.sentences:
-            return ()
-        places = self._places(number)
-        return tuple(self.sentences[i] for i in range(places.start, places.stop) if not self.good[i])
+        unread = self.decoded.unread
+        return tuple(unread[i] for i in self._index(number)[~self._readable(number)].tolist()) if unread else ()
 
     def images(self, number: int) -> "Images":
-        """Return a copy of the client's images that can be read, decoded; may be empty."""
+        """Return the client's images that can be read, decoded; may be empty."""
         from fgl_flower.learning.images import Images
 
-        places, rows = self._places(number), self.rows(number)
-        pixels = self.pixels[places][self.good[places]]
-        return Images.from_arrays(pixels, rows.labels.tolist(), rows.domains.tolist(), self.skipped(number))
+        return Images.of(self.decoded, Rows.all_of(self.table), self._index(number))
 
-    def _places(self, number: int) -> slice:
-        return slice(int(self.starts[number]), int(self.starts[number + 1]))
+    def _index(self, number: int) -> np.ndarray:
+        return self.order[int(self.starts[number]) : int(self.starts[number + 1])]
+
+    def _readable(self, number: int) -> np.ndarray:
+        """Return which of the client's images can be read, (n,) bool."""
+        return np.isin(self._index(number), self._unread, invert=True)
+
+    @cached_property
+    def _unread(self) -> np.ndarray:
+        return np.array(list(self.decoded.unread), dtype=np.int64)
 
 
 class SharedTable(Table):

@@ -52,4 +52,6 @@ class ConfiguredClient:
 def _fetch(reference: Any) -> None:
     import ray
 
-    share(ray.get(reference))
+    data: SharedData = ray.get(reference)
+    if data.decoded is not None:  # else each process of this machine decodes its clients' images itself
+        share(data)

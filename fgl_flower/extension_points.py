@@ -110,6 +110,10 @@ BUDGET_RULE = ExtensionPoint(
     called_with("offers", "held"),
 )
 _IMAGENET = ("nette", "fruit", "yellow", "squawk", "100")
+_RECIPES = ("cifar10", "pacs", "office-home", "eurosat", "bloodmnist")
+ON_HUB = frozenset({"hub", *_RECIPES})
+"""Data sets of the Hugging Face hub, or copies of theirs: these have columns, a configuration and a revision."""
+
 DATASET = ExtensionPoint(
     "dataset",
     {
@@ -124,11 +128,12 @@ DATASET = ExtensionPoint(
         "domainnet": "fgl_flower.data.sources:domainnet",
         "nodes": "fgl_flower.data.sources:nodes",
         **{f"imagenet-{name}": "fgl_flower.data.sources:imagenet_subset" for name in _IMAGENET},
+        **dict.fromkeys(_RECIPES, "fgl_flower.data.sources:recipe"),
     },
     called_with("config"),
     others="places",
     shown="world, world-codes, world-jargon, world-shifted, hub:ID, folder:PATH, domainnet:PATH, "
-    f"imagenet-{'|'.join(_IMAGENET)}:PATH, nodes",
+    f"imagenet-{'|'.join(_IMAGENET)}:PATH, {', '.join(_RECIPES)} (or NAME:PATH of a copy), nodes",
 )
 GENERATOR = ExtensionPoint(
     "generator",

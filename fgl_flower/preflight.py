@@ -6,10 +6,12 @@ from contextlib import suppress
 from importlib.util import find_spec
 from itertools import product
 
+import numpy as np
+
 from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
 from fgl_flower.data.decoding import pictures
 from fgl_flower.data.partition import partition
-from fgl_flower.data.rows import Rows
+from fgl_flower.data.rows import Rows, column
 from fgl_flower.data.sources import Source, load_source
 from fgl_flower.device import resolve_device
 from fgl_flower.errors import ConfigError, DataError
@@ -72,7 +74,7 @@ def preflight(config: RunConfig, *, divided: bool = True) -> None:
 
 def _check_images(config: RunConfig, source: Source, *, divided: bool) -> None:
     """Refuse a data set of one class, and splits of which no image can be read."""
-    shown = sorted(set(source.private["label"]))
+    shown = np.unique(column(source.private, "label")).tolist()
     if len(shown) < 2 and (divided or len(source.private)):
         notes = "".join(f"; {note}" for note in source.notes)
         raise DataError(
@@ -83,7 +85,7 @@ def _check_images(config: RunConfig, source: Source, *, divided: bool) -> None:
         if not divided and not len(dataset):
             continue  # a server need not have any
         first = ""
-        for picture in pictures(Rows.of(dataset).records()):
+        for picture in pictures(Rows.of(dataset).stream()):
             if not isinstance(picture, DataError):
                 break
             first = first or str(picture)

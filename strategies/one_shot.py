@@ -25,7 +25,7 @@ from fgl_flower.learning.images import Images
 from fgl_flower.synthesis.store import SyntheticStore
 from strategies.server import Server
 
-_ROWS = 1024  # images hashed at a time
+_ROWS = 64  # images hashed at a time
 
 
 def one_shot_model(server: Server, images: Images, store: SyntheticStore) -> ArrayRecord:

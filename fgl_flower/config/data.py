@@ -8,6 +8,9 @@ from fgl_flower.config.names import joined, split
 from fgl_flower.config.part import Part, Seeded
 from fgl_flower.extension_points import DATASET, PARTITION
 
+COLUMNS = ("image", "label", "domain", "caption")
+"""What a column of a hub data set may be for."""
+
 
 class SourceConfig(Part):
     """A part of `DataConfig`: where the images come from, whoever holds them."""
@@ -16,7 +19,8 @@ class SourceConfig(Part):
         "world",
         min_length=1,
         description="'world', 'world-codes', 'world-jargon', 'world-shifted', 'hub:ID', 'folder:PATH', "
-        "'domainnet:PATH', 'imagenet-SUBSET:PATH', or 'nodes': only the nodes have images, each its own.",
+        "'domainnet:PATH', 'imagenet-SUBSET:PATH', 'cifar10', 'pacs', "
+        "'office-home', 'eurosat', 'bloodmnist', or 'nodes': only the nodes have images, each its own.",
     )
     classes: str = Field(
         "",
@@ -27,6 +31,13 @@ class SourceConfig(Part):
     dataset_config: str = Field(
         "", description="Hub data sets: configuration to load, where there are several; empty: the only or default one."
     )
+    dataset_revision: str = Field(
+        "", description="Hub data sets: branch, tag or commit to load; empty: the newest. A commit pins the data."
+    )
+    image_column: str = Field("", description="Hub data sets: the column of images, where its name does not tell.")
+    label_column: str = Field("", description="Hub data sets: the column of classes, likewise.")
+    domain_column: str = Field("", description="Hub data sets: the column of domains, likewise.")
+    caption_column: str = Field("", description="Hub data sets: the column of captions, likewise.")
     private_images: int = Field(
         2100, ge=1, description="Built-in world: images of the private split, over all clients."
     )
@@ -40,6 +51,11 @@ class SourceConfig(Part):
         if isinstance(result, str):
             split(result)
         return result
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """What the run calls the columns "image", "label", "domain" and "caption" of a hub data set."""
+        return {role: name for role in COLUMNS if (name := getattr(self, f"{role}_column"))}
 
     @property
     def class_names(self) -> tuple[str, ...]:

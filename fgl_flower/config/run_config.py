@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError, ValidationInfo, model_validator
 
-from fgl_flower.config.data import DataConfig
+from fgl_flower.config.data import COLUMNS, DataConfig
 from fgl_flower.config.federation import FederationConfig
 from fgl_flower.config.learner import LearnerConfig
 from fgl_flower.config.machine import MachineConfig
@@ -24,7 +24,7 @@ from fgl_flower.config.prompts import PromptConfig
 from fgl_flower.config.synthesis import SynthesisConfig
 from fgl_flower.errors import ConfigError
 from fgl_flower.extension import STORED
-from fgl_flower.extension_points import METHOD, MODEL, has_server_optimiser, is_strategy
+from fgl_flower.extension_points import METHOD, MODEL, ON_HUB, has_server_optimiser, is_strategy
 
 __all__ = ["METHODS_WITHOUT_CLIENTS", "RunConfig"]
 
@@ -126,8 +126,10 @@ class RunConfig(  # later bases come first in the file
             raise ValueError("dp-epsilon covers no models of clients: set rounds to 0 (one-shot), or dp-epsilon to 0")
         if self.dp_epsilon and self.dataset == "nodes" and not self.dp_delta:
             raise ValueError("dataset = 'nodes': nobody knows how many images there are, so dp-delta must be set")
-        if self.dataset_config and not self.dataset.startswith("hub:"):
-            raise ValueError("dataset-config names a configuration of a hub data set: it needs dataset = 'hub:ID'")
+        if self.dataset.partition(":")[0] not in ON_HUB:
+            for key in ("dataset-config", "dataset-revision", *(f"{role}-column" for role in COLUMNS)):
+                if getattr(self, key.replace("-", "_")):
+                    raise ValueError(f"{key} is for data sets of the hub: it needs dataset = 'hub:ID' or a named one")
         if self.guidance_from >= self.guidance_until:
             raise ValueError("guidance acts between guidance-from and guidance-until: the first must be the smaller")
         if "/" in self.name or self.name in {".", ".."}:

@@ -26,7 +26,7 @@ from PIL import Image, ImageOps
 
 from fgl_flower.errors import DataError, reason
 
-__all__ = ["ImageSource", "image_suffixes", "open_image", "pictures", "readable"]
+__all__ = ["ImageSource", "image_suffixes", "open_image", "pictures", "readable", "to_square"]
 
 ImageSource = Mapping[str, Any] | bytes | str | os.PathLike[str] | Image.Image | np.ndarray
 
@@ -68,15 +68,29 @@ def open_image(source: ImageSource, name: str = "") -> Image.Image:
         raise DataError(f"{name or _name(source) or 'the image'}: {_reason(error)}") from None
 
 
-def pictures(records: Iterable[Mapping[str, Any]]) -> Iterator[Image.Image | DataError]:
+def to_square(image: Image.Image, size: int) -> Image.Image:
+    """Return the RGB image with its shorter side scaled to `size` (antialiased) and its centre cut out as a square."""
+    image = image.convert("RGB")
+    if image.size == (size, size):
+        return image
+    scale = size / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    return image.crop((left, top, left + size, top + size))
+
+
+def pictures(records: Iterable[Mapping[str, Any]], start: int = 0) -> Iterator[Image.Image | DataError]:
     """Yield each image of a data set's records, or the error that says why it cannot be read.
 
     Parameters
     ----------
     records : iterable of {"bytes", "path"}
         Images as they are stored (`fgl_flower.data.rows`). Files are named by the end of their path.
+    start : int
+        Number of the first image, by which those without a path are named.
     """
-    for i, record in enumerate(records):
+    for i, record in enumerate(records, start):
         try:
             yield open_image(record, _name(record) or f"image {i}")
         except DataError as error:

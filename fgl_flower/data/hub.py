@@ -14,6 +14,7 @@ import numpy as np
 
 from fgl_flower.data.folders import features
 from fgl_flower.data.listing import SPLIT_NAMES, some
+from fgl_flower.data.rows import column_values
 from fgl_flower.errors import DataError, reason
 
 __all__ = ["load"]
@@ -28,7 +29,11 @@ Splits = dict[str, datasets.Dataset]
 
 
 def load(
-    place: str, configuration: str, default_domain: str, columns: Mapping[str, str] | None = None
+    place: str,
+    configuration: str,
+    default_domain: str,
+    columns: Mapping[str, str] | None = None,
+    revision: str = "",
 ) -> tuple[Splits, tuple[str, ...]]:
     """Return the splits {"train", ...} with the columns of `features`, and notes on what is left out.
 
@@ -42,13 +47,15 @@ def load(
         The domain of every image where there is no domain column.
     columns : mapping of str to str, optional
         What the columns "image", "label", "domain" and "caption" are called there, where they cannot be told.
+    revision : str
+        Branch, tag or commit of the hub's repository; empty: the newest. A local folder has none.
 
     Raises
     ------
     DataError
         If it cannot be loaded or is not of that shape; one sentence.
     """
-    splits_of_hub = _renamed(_opened(place, configuration), columns or {}, place)
+    splits_of_hub = _renamed(_opened(place, configuration, revision), columns or {}, place)
     splits, notes = _roles(splits_of_hub, place)
     first = splits.get("train", next(iter(splits.values())))
     image = _image_column(first, place)
@@ -64,7 +71,7 @@ def load(
         made = made if image == "image" else made.rename_column(image, "image")
         made = made.add_column("label", labels[name])
         made = made.add_column("domain", image_domains[name] if image_domains else [0] * count)
-        captions = [str(c or "") for c in dataset[caption]] if caption else [""] * count
+        captions = [str(c or "") for c in column_values(dataset, caption)] if caption else [""] * count
         made = _cast(made.add_column("caption", captions), columns, place)
         known = np.flatnonzero(labels[name] != _MISSING)
         if not count:
@@ -81,9 +88,9 @@ def load(
     return unified, tuple(notes)
 
 
-def _opened(place: str, configuration: str) -> Mapping[str, datasets.Dataset]:
+def _opened(place: str, configuration: str, revision: str) -> Mapping[str, datasets.Dataset]:
     try:
-        dataset_dict = datasets.load_dataset(place, configuration or None)
+        dataset_dict = datasets.load_dataset(place, configuration or None, revision=revision or None)
     except Exception as error:  # the library raises a dozen kinds, its own and those of the network beneath
         known = _configurations(place)
         if known and configuration and configuration not in known:
@@ -205,14 +212,15 @@ def _numbered(splits: Splits, column: str, place: str) -> tuple[tuple[str, ...],
             raise DataError(
                 f"column {column!r} of the data set {place!r} differs in type between the splits train and {name}"
             )
+    rows = {split: column_values(dataset, column) for split, dataset in splits.items()}
     if isinstance(feature, datasets.ClassLabel):
         names, count = tuple(feature.names), len(feature.names)
         return names, {
-            split: np.array([v if v is not None and 0 <= v < count else _MISSING for v in dataset[column]], np.int64)
-            for split, dataset in splits.items()
+            split: np.array([v if v is not None and 0 <= v < count else _MISSING for v in read], np.int64)
+            for split, read in rows.items()
         }
     text = _reader(feature, column, place)
-    rows = {split: [text(value) for value in dataset[column]] for split, dataset in splits.items()}
+    rows = {split: [text(value) for value in read] for split, read in rows.items()}
     values = {value for read in rows.values() for value in read if value}
     names = tuple(sorted(values, key=int) if all(v.isdecimal() and v.isascii() for v in values) else sorted(values))
     position = {name: i for i, name in enumerate(names)} | {"": _MISSING}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fgl_flower.data.listing import some
+from fgl_flower.data.rows import column as named
 from fgl_flower.errors import DataError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def under_names(
     """
     import datasets  # here: see fgl_flower.data.rows
 
-    rows = np.asarray(dataset[column], dtype=np.int64)
+    rows = named(dataset, column)
     kind = "classes" if column == "label" else "domains"
     kept, new = positions_of(rows, dataset.features[column].names, names, kind, mapping)
     features = datasets.Features({**dataset.features, column: datasets.ClassLabel(names=list(names))})

@@ -8,7 +8,7 @@ import numpy as np
 
 from fgl_flower.cache import cached_array
 from fgl_flower.config import DataConfig
-from fgl_flower.data.rows import Rows, Table
+from fgl_flower.data.rows import Rows, Table, column
 from fgl_flower.errors import DataError
 from fgl_flower.extension_points import PARTITION
 
@@ -68,7 +68,7 @@ def partition(private: datasets.Dataset, config: DataConfig) -> Partition:
     """
     if config.clients > len(private):
         raise DataError(f"clients = {config.clients} is more than the {len(private)} private images: set fewer clients")
-    labels, domains = (np.asarray(private[column], dtype=np.int64) for column in ("label", "domain"))
+    labels, domains = (column(private, name) for name in ("label", "domain"))
 
     def divide() -> np.ndarray:
         columns = {"label": labels, "domain": domains, "position": np.arange(len(private))}

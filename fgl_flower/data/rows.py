@@ -3,7 +3,7 @@
 Nor is it imported before a data set is asked for: that takes most of a second, in each new process of a node.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +13,23 @@ import numpy as np
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["FileTable", "Rows", "Table"]
+__all__ = ["FileTable", "Rows", "Table", "column", "column_values"]
+
+_READ_AT_ONCE = 512  # images as they are stored, in memory
+
+
+def column(dataset: "datasets.Dataset", name: str) -> np.ndarray:
+    """Return a column of whole numbers, (n,) int64, without making a Python object of each row."""
+    return np.array(_column(dataset, name), dtype=np.int64)
+
+
+def column_values(dataset: "datasets.Dataset", name: str) -> list[Any]:
+    """Return the values of a column, None where one is missing, at once: `datasets` goes from row to row."""
+    return _column(dataset, name).to_pylist()
+
+
+def _column(dataset: "datasets.Dataset", name: str) -> Any:
+    return dataset.select_columns([name]).with_format("arrow")[:].column(0)
 
 
 class Table:
@@ -39,14 +55,14 @@ class Table:
     @cached_property
     def labels(self) -> np.ndarray:
         """Class of each image, (n,) int64."""
-        return np.asarray(self.dataset["label"], dtype=np.int64)
+        return column(self.dataset, "label")
 
     @cached_property
     def domains(self) -> np.ndarray:
         """Domain of each image, (n,) int64; -1 where it is unknown."""
         if "domain" not in self.dataset.column_names:
             return np.full(len(self), -1, dtype=np.int64)
-        return np.asarray(self.dataset["domain"], dtype=np.int64)
+        return column(self.dataset, "domain")
 
     def records(self, index: np.ndarray) -> list[dict[str, Any]]:
         """Return the images at these positions as they are stored: {"bytes", "path"} each."""
@@ -147,6 +163,11 @@ class Rows:
     def records(self) -> list[dict[str, Any]]:
         """Return the images as they are stored: {"bytes", "path"} each."""
         return self.table.records(self.index)
+
+    def stream(self) -> Iterator[dict[str, Any]]:
+        """Yield the images as they are stored, of which only some are in memory."""
+        for start in range(0, len(self), _READ_AT_ONCE):
+            yield from self.table.records(self.index[start : start + _READ_AT_ONCE])
 
     def select(self, positions: Sequence[int] | np.ndarray) -> "Rows":
         """Return the rows at these positions among them."""

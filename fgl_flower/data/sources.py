@@ -17,10 +17,11 @@ import numpy as np
 from PIL import Image
 
 from fgl_flower.config import SourceConfig
-from fgl_flower.data import folders, hub, imagenet, worlds
+from fgl_flower.data import folders, hub, imagenet, recipes, worlds
 from fgl_flower.data.folders import Entry, features
 from fgl_flower.data.listing import some
 from fgl_flower.data.naming import under_names
+from fgl_flower.data.rows import column
 from fgl_flower.errors import DataError
 from fgl_flower.extension_points import DATASET
 
@@ -63,7 +64,9 @@ def load_source(config: SourceConfig) -> Source:
     - `world-jargon`: six of ten names mean something else to the generator (`fgl_flower.data.jargon`).
     - `world-shifted`: only a few kinds of image of each class exist (`fgl_flower.data.shifted`).
     - `hub:ID`: a data set of the Hugging Face hub, or a local folder that `datasets.load_dataset` opens (parquet, ...);
-      `dataset-config` names one of several configurations.
+      `dataset-config` names one of several configurations, `image-column` and its like the columns.
+    - `cifar10`, `pacs`, `office-home`, `eurosat`, `bloodmnist`: data sets of the hub with known columns; `NAME:PATH` is
+      a copy in a local folder (`fgl_flower.data.recipes`).
     - `folder:PATH`: a folder an image class, inside `train`, `validation` and `test` folders or at the top.
     - `domainnet:PATH`: DomainNet (Peng et al., 2019), the ten classes of the paper, from `{domain}_{train,test}.txt`.
     - `imagenet-nette|fruit|yellow|squawk|100:PATH`: the paper's subsets of ImageNet-1k, folders `train` and `val`.
@@ -123,7 +126,8 @@ def _load(config: SourceConfig, signature: str) -> Source:
         if not isinstance(source, Source):
             raise DataError(f"dataset = {name!r} returned a {type(source).__name__}, not a {Source.__qualname__}")
         return source
-    if kind not in DATASET.builtins or bool(place) != (kind not in {*worlds.KINDS, "nodes"}):
+    wants_place = kind not in {*worlds.KINDS, *recipes.RECIPES, "nodes"}
+    if kind not in DATASET.builtins or (bool(place) != wants_place and kind not in recipes.RECIPES):
         raise DataError(f"dataset = {name!r} is {DATASET.complaint(name)}")
     result: Source = DATASET.load(kind)(config)
     return _named(result, config)
@@ -165,7 +169,16 @@ def world(config: SourceConfig) -> Source:
 
 def from_hub(config: SourceConfig) -> Source:
     """Return a data set of the Hugging Face hub."""
-    splits, notes = hub.load(config.dataset.partition(":")[2], config.dataset_config, _DEFAULT_DOMAIN)
+    place = config.dataset.partition(":")[2]
+    splits, notes = hub.load(
+        place, config.dataset_config, _DEFAULT_DOMAIN, config.columns, revision=config.dataset_revision
+    )
+    return _source(splits, notes)
+
+
+def recipe(config: SourceConfig) -> Source:
+    """Return a named data set of the hub, or a copy of it."""
+    splits, notes = recipes.load(config, _DEFAULT_DOMAIN)
     return _source(splits, notes)
 
 
@@ -224,7 +237,7 @@ def _class_notes(classes: Sequence[str], splits: dict[str, datasets.Dataset]) ->
     """Return a sentence for each split without images of some class, and for names that differ in case alone."""
     notes = []
     for split, dataset in splits.items():
-        held = set(dataset["label"])
+        held = set(np.unique(column(dataset, "label")).tolist())
         if lacking := [repr(name) for i, name in enumerate(classes) if i not in held]:
             notes.append(f"no {split} image shows {some(lacking)}")
     by_key: dict[str, list[str]] = {}
@@ -279,7 +292,7 @@ def _complete(splits: dict[str, datasets.Dataset]) -> tuple[datasets.Dataset, da
 def _hold_out(dataset: datasets.Dataset, share: float) -> tuple[datasets.Dataset, datasets.Dataset]:
     """Return the data set without this share of each class and domain (at least one image of two), and the share."""
     rng = np.random.default_rng(_SEED)
-    groups = np.stack([np.asarray(dataset["label"]), np.asarray(dataset["domain"])], axis=1)
+    groups = np.stack([column(dataset, "label"), column(dataset, "domain")], axis=1)
     held = np.zeros(len(dataset), dtype=bool)
     for group in np.unique(groups, axis=0):
         members = np.flatnonzero((groups == group).all(axis=1))

@@ -6,6 +6,7 @@ import torch
 from kornia.augmentation import RandomResizedCrop
 from torch.nn import functional as F
 
+from fgl_flower.data.decoded import MAPPED_BYTES
 from fgl_flower.learning import images
 from fgl_flower.learning.randomness import own_randomness
 
@@ -26,7 +27,8 @@ class Augmenter:
     Parameters
     ----------
     pixels : torch.Tensor
-        (N, 3, S, S) uint8, already on the device of training.
+        (N, 3, S, S) uint8, already on the device of training; see `Images`. Of more than
+        `MAPPED_BYTES` each batch is padded anew.
     seed : int
         Seed of crops and flips.
     normalise : callable
@@ -43,18 +45,21 @@ class Augmenter:
         size = pixels.shape[-1]
         self.small = size <= _SMALL
         self.generator = torch.Generator().manual_seed(seed)
+        self.pixels = pixels
         if self.small:
-            padded = F.pad(pixels.float(), (_PADDING,) * 4, mode="reflect").to(torch.uint8).permute(0, 2, 3, 1)
-            self.windows = padded.contiguous().unfold(1, size, 1).unfold(2, size, 1)  # (N, 9, 9, 3, S, S) view
+            in_memory = isinstance(pixels, torch.Tensor) and pixels.nbytes <= MAPPED_BYTES
+            self.windows = _windows(pixels) if in_memory else None
         else:
-            self.pixels = pixels
             self.crop = RandomResizedCrop((size, size), p=1.0)
 
     def __call__(self, index: torch.Tensor) -> torch.Tensor:
         """Return the normalised (n, 3, S, S) float32 batch of the images at `index`, (n,) int64."""
         if self.small:
             row, column = torch.randint(2 * _PADDING + 1, (2, len(index)), generator=self.generator)
-            batch = self.windows[index, row, column]
+            if self.windows is not None:
+                batch = self.windows[index, row, column]
+            else:
+                batch = _windows(self.pixels[index])[torch.arange(len(index)), row, column]
         else:
             batch = self.pixels[index].float()
             with own_randomness(int(torch.randint(2**31, (), generator=self.generator))):
@@ -62,3 +67,10 @@ class Augmenter:
             batch = self.crop(batch, params=drawn)
         flipped = (torch.rand(len(index), generator=self.generator) < 0.5).to(batch.device)
         return self.normalise(torch.where(flipped[:, None, None, None], batch.flip(-1), batch))
+
+
+def _windows(pixels: torch.Tensor) -> torch.Tensor:
+    """Return all windows of the padded images as a view, (N, 9, 9, 3, S, S) uint8."""
+    size = pixels.shape[-1]
+    padded = F.pad(pixels.float(), (_PADDING,) * 4, mode="reflect").to(torch.uint8).permute(0, 2, 3, 1)
+    return padded.contiguous().unfold(1, size, 1).unfold(2, size, 1)

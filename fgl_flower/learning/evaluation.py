@@ -16,6 +16,9 @@ from fgl_flower.learning.images import Images
 __all__ = ["Evaluation", "averaged", "evaluate", "predict"]
 
 
+_PIXELS_AT_ONCE = 512 * 32**2  # on a CPU, whose caches they soon leave; other devices want more to do
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Figures of one classifier on one set of images.
@@ -47,9 +50,12 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, pixels: torch.Tensor, *, batch_size: int = 512, device: str = "auto") -> torch.Tensor:
-    """Return (N, C) float32 logits, on the CPU, of (N, 3, S, S) uint8 images; see `evaluate`."""
+def predict(
+    model: nn.Module, pixels: torch.Tensor, *, batch_size: int | None = None, device: str = "auto"
+) -> torch.Tensor:
+    """Return (N, C) float32 logits, on the CPU, of (N, 3, S, S) uint8 images, `batch_size` at once; see `evaluate`."""
     target = resolve_device(device)
+    batch_size = batch_size or _at_once(pixels.shape[-1], target)
     normalise: Callable[[torch.Tensor], torch.Tensor] = getattr(model, "normalise", taken_in.normalise)
     training = model.training
     model.to(target).eval()
@@ -64,7 +70,7 @@ def evaluate(
     *,
     num_classes: int,
     num_domains: int,
-    batch_size: int = 512,
+    batch_size: int | None = None,
     device: str = "auto",
 ) -> Evaluation:
     """Return the accuracy, loss and confusion of a classifier on images.
@@ -78,8 +84,8 @@ def evaluate(
         May be empty: a client without data must still be able to answer.
     num_classes, num_domains : int
         Lengths of `by_class` and `by_domain`.
-    batch_size : int
-        Images at once; does not change the result.
+    batch_size : int, optional
+        Images at once; does not change the result. None: 512 of 32 pixels a side on a CPU, as much memory of others.
     device : str
         "auto", "cpu", "mps", "cuda" or "cuda:N".
     """
@@ -102,6 +108,12 @@ def evaluate(
         total=_table(images, torch.ones_like(right), num_classes, num_domains),
         count=len(images),
     )
+
+
+def _at_once(size: int, device: torch.device) -> int:
+    """Return how many images a device takes at once: what a model holds of them grows with their area."""
+    most = _PIXELS_AT_ONCE if device.type == "cpu" else 32 * _PIXELS_AT_ONCE
+    return min(512, max(1, most // size**2))
 
 
 def _shares(right: torch.Tensor, group: torch.Tensor, groups: int) -> list[float | None]:

@@ -1,21 +1,22 @@
-"""Labelled images as tensors that fit in memory: decoded once, then only indexed.
+"""Labelled images of one size, decoded once: then an epoch only indexes them.
 
-Decoding is the slowest part of training on small images, and worker processes cost more than they save on images that
-fit in memory: so a data set is decoded once into one block of bytes, and every epoch only indexes it.
+Decoding is the slowest part of training on small images, and worker processes cost more than they save. Up to
+`MAPPED_BYTES` the pixels are one block in memory, beyond that they lie in a mapped file (`fgl_flower.data.decoded`),
+of which a batch is read when it is its turn.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 import datasets
 import numpy as np
 import torch
-from PIL import Image
 
-from fgl_flower.data.decoding import pictures
+from fgl_flower.data.decoded import MAPPED_BYTES, Decoded, decoded
+from fgl_flower.data.decoding import to_square
 from fgl_flower.data.rows import Rows
-from fgl_flower.errors import DataError
+from fgl_flower.learning.mapped_pixels import MappedPixels
 
 __all__ = ["Images", "decode", "decode_rows", "normalise", "to_square"]
 
@@ -29,7 +30,8 @@ class Images:
     Attributes
     ----------
     pixels : torch.Tensor
-        (N, 3, S, S) uint8, RGB.
+        (N, 3, S, S) uint8, RGB. Of decoded files that take more than `MAPPED_BYTES` it is a `MappedPixels`, which can
+        do no more than be indexed and split.
     labels : torch.Tensor
         (N,) int64, class of each image.
     domains : torch.Tensor
@@ -74,27 +76,50 @@ class Images:
         return cls(block, classes, styles, skipped)
 
     @classmethod
+    def of(cls, read: Decoded, rows: Rows, index: np.ndarray | None = None) -> Self:
+        """Return the images at these positions among decoded `rows`, without those that cannot be read.
+
+        Parameters
+        ----------
+        read : Decoded
+        rows : Rows
+            Those that `read` was decoded from.
+        index : numpy.ndarray, optional
+            (n,) int64; None: all of them.
+        """
+        if index is None:
+            index, places = read.rows, None
+            skipped = tuple(read.unread.values())
+        else:
+            skipped = tuple(read.unread[i] for i in index.tolist() if i in read.unread) if read.unread else ()
+            index = index[np.isin(index, read.rows)] if skipped else index
+            places = np.searchsorted(read.rows, index)
+        good = rows.select(index)
+        if read.path is not None and len(index) * read.pixels[:1].nbytes > MAPPED_BYTES:
+            labels, domains = (torch.as_tensor(column, dtype=torch.int64) for column in (good.labels, good.domains))
+            return cls(cast("torch.Tensor", MappedPixels([read], places)), labels, domains, skipped)
+        pixels = read.pixels if places is None else read.pixels[places]
+        pixels = pixels if pixels.flags.writeable else pixels.copy()  # torch takes no block that it must not write
+        result = cls.from_arrays(pixels, good.labels.tolist(), good.domains.tolist(), skipped)
+        read.release()
+        return result
+
+    @classmethod
     def concat(cls, parts: Sequence[Self]) -> Self:
         """Return the images of all parts in order; parts share one size and there is at least one."""
-        pixels, labels, domains = (torch.cat([getattr(p, f) for p in parts]) for f in ("pixels", "labels", "domains"))
-        return cls(pixels, labels, domains, tuple(sentence for p in parts for sentence in p.skipped))
+        labels, domains = (torch.cat([getattr(p, f) for p in parts]) for f in ("labels", "domains"))
+        blocks = [p.pixels for p in parts]
+        mapped = any(isinstance(block, MappedPixels) for block in blocks)
+        pixels = MappedPixels.concat(blocks) if mapped else torch.cat(blocks)
+        return cls(
+            cast("torch.Tensor", pixels), labels, domains, tuple(sentence for p in parts for sentence in p.skipped)
+        )
 
     def subset(self, index: torch.Tensor | Sequence[int]) -> "Images":
-        """Return a copy of the images at these positions, (n,) int64."""
+        """Return the images at these positions, (n,) int64: a copy, but of mapped pixels."""
         index = torch.as_tensor(index, dtype=torch.int64)
-        return Images(self.pixels[index], self.labels[index], self.domains[index])
-
-
-def to_square(image: Image.Image, size: int) -> Image.Image:
-    """Return the RGB image with its shorter side scaled to `size` (antialiased) and its centre cut out as a square."""
-    image = image.convert("RGB")
-    if image.size == (size, size):
-        return image
-    scale = size / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
-    image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - size) // 2, (height - size) // 2
-    return image.crop((left, top, left + size, top + size))
+        pixels = self.pixels.select(index) if isinstance(self.pixels, MappedPixels) else self.pixels[index]
+        return Images(pixels, self.labels[index], self.domains[index])
 
 
 def decode(dataset: datasets.Dataset | Rows, size: int) -> Images:
@@ -113,18 +138,8 @@ def decode(dataset: datasets.Dataset | Rows, size: int) -> Images:
 def decode_rows(dataset: datasets.Dataset | Rows, size: int) -> tuple[Images, np.ndarray]:
     """Return `decode`'s images and their positions in the data set, (n,) int64."""
     rows = dataset if isinstance(dataset, Rows) else Rows.of(dataset)
-    pixels = np.empty((len(rows), size, size, 3), dtype=np.uint8)
-    kept: list[int] = []
-    skipped: list[str] = []
-    for i, picture in enumerate(pictures(rows.records())):
-        if isinstance(picture, DataError):
-            skipped.append(str(picture))
-        else:
-            pixels[len(kept)] = np.asarray(to_square(picture, size))
-            kept.append(i)
-    good = rows.select(kept)
-    images = Images.from_arrays(pixels[: len(kept)], good.labels.tolist(), good.domains.tolist(), tuple(skipped))
-    return images, np.array(kept, dtype=np.int64)
+    read = decoded(rows, size)
+    return Images.of(read, rows), read.rows
 
 
 def normalise(pixels: torch.Tensor) -> torch.Tensor:

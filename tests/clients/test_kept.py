@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from flwr.app import RecordDict
 from PIL import Image
 
 from clients import kept, prompting
 from clients.data import Client
-from clients.kept import kept_captions, kept_pixels, kept_text, stamp
+from clients.kept import kept_captions, kept_text, stamp
 from clients.own_data import OwnData
 from clients.policy import Policy
 from fgl_flower.cache import cache_dir
@@ -65,26 +64,6 @@ def test_only_images_without_a_caption_are_captioned(tmp_path: Path) -> None:
         file.write_text('{"half')
     assert kept_captions(records[:1], "model 1", describe) == ["0"]
     assert asked == [3, 1, 1, 1], "what is damaged is made again"
-
-
-def test_images_are_decoded_once_until_a_file_changes(tmp_path: Path) -> None:
-    decoded: list[int] = []
-
-    def decode() -> tuple[np.ndarray, np.ndarray]:
-        decoded.append(1)
-        return np.full((2, 8, 8, 3), 7, np.uint8), np.array([0, 2])
-
-    records = [write(tmp_path / f"{i}.png", i) for i in range(3)]
-    for _ in range(2):
-        pixels, rows = kept_pixels(records, 8, decode)
-        assert pixels.shape == (2, 8, 8, 3)
-        assert rows.tolist() == [0, 2]
-    assert len(decoded) == 1
-    kept_pixels(records, 16, decode)
-    assert len(decoded) == 2, "another size"
-    os.utime(tmp_path / "0.png", (1, 1))
-    kept_pixels(records, 8, decode)
-    assert len(decoded) == 3, "another file"
 
 
 def test_a_client_that_keeps_has_the_images_of_one_that_does_not(tmp_path: Path) -> None:
@@ -159,4 +138,3 @@ def test_a_disk_that_cannot_be_written_costs_time_alone(tmp_path: Path, monkeypa
     record = write(tmp_path / "a.png", 1)
     assert kept_captions([record], "model", lambda records: ["said"]) == ["said"]
     assert kept_text("descriptions", [record], [], lambda: "said") == "said"
-    assert kept_pixels([record], 8, lambda: (np.zeros((1, 8, 8, 3), np.uint8), np.array([0])))[1].tolist() == [0]

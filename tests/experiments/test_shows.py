@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from experiments.shows import held_out, quickstart, quickstart_app
+from experiments.shows import held_out, large_folder, quickstart, quickstart_app
 from experiments.table.spec import Table
 from fgl_flower.config import RunConfig
+from fgl_flower.data.decoded import decoded
+from fgl_flower.data.rows import Rows
 from fgl_flower.data.sources import load_source
 from fgl_flower.learning.building import build_model
 from fgl_flower.learning.images import normalise
@@ -129,3 +131,21 @@ def test_the_plain_loop_is_sgd_worked_by_hand() -> None:
                 weight.sub_(0.1 * v)
     for weight, expected in zip(model.parameters(), own.parameters(), strict=True):
         torch.testing.assert_close(weight, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_large_folder_has_as_many_damaged_images_as_it_says(tmp_path: Path) -> None:
+    told = large_folder.make_folder(tmp_path, 100, 24, 0.1)
+    source = load_source(RunConfig(dataset=f"folder:{tmp_path}"))
+    splits = {"train": source.private, "validation": source.validation, "test": source.test}
+    assert told == {"train": 8, "validation": 1, "test": 1}
+    assert {name: len(decoded(Rows.of(split), 16).unread) for name, split in splits.items()} == told
+    assert sum(map(len, splits.values())) == 100
+
+
+def test_the_peak_of_a_command_is_that_of_its_processes() -> None:
+    hold = "import time; held = bytearray(b'x') * 80_000_000; time.sleep(0.5)"
+    _, peaks = large_folder.watch([sys.executable, "-c", hold])
+    resident, own = peaks["server"]
+    assert 80 < own <= resident < 200
+    with pytest.raises(SystemExit, match="exit code 3"):
+        large_folder.watch([sys.executable, "-c", "raise SystemExit(3)"])

@@ -8,6 +8,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from filelock import FileLock
+
 from clients.policy import Policy, PolicyError
 from fgl_flower.privacy.accountant import epsilon_of
 
@@ -35,11 +37,10 @@ def spend(policy: Policy, run: int, what: str, noise: float, releases: int) -> N
     """
     if not policy.epsilon:
         return
-    import fcntl  # here: not on Windows
-
+    path = Path(policy.spent).expanduser()
     try:
-        with Path(policy.spent).expanduser().open("a+", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # two runs may ask at the same time
+        # Two runs may ask at the same time.
+        with FileLock(path.with_name(path.name + ".lock")), path.open("a+", encoding="utf-8") as file:
             file.seek(0)
             made = Counter({noise: releases})
             for line in file:

@@ -7,7 +7,6 @@ process decodes, others that want the same images wait for it. The name of both 
 size and the code that decodes. Pages of a mapped file are the kernel's: it drops them when memory runs short.
 """
 
-import fcntl
 import hashlib
 import json
 import mmap
@@ -22,6 +21,7 @@ from typing import IO, Any, Self
 
 import numpy as np
 import PIL
+from filelock import FileLock
 
 from fgl_flower.cache import cache_dir
 from fgl_flower.data import decoding
@@ -215,13 +215,8 @@ def _kept(rows: Rows, size: int, progress: Progress) -> Decoded:
 @contextmanager
 def _alone(path: Path) -> Iterator[IO[str]]:
     """Open a file for reading and appending while no other process has it; waits for one that has."""
-    while True:
-        with path.open("a+", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(file.fileno()), path.stat()):  # nobody removed it while we waited
-                    yield file
-                    return
+    with FileLock(path.with_suffix(".lock")), path.open("a+", encoding="utf-8") as file:
+        yield file
 
 
 def _read(journal: IO[str], total: int) -> tuple[int, int, dict[int, str]]:

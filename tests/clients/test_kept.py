@@ -82,7 +82,7 @@ def test_a_client_that_keeps_has_the_images_of_one_that_does_not(tmp_path: Path)
         from clients.data import _shares
 
         _shares.cache_clear()  # as in a new process
-    assert len(list((cache_dir() / "decoded").iterdir())) == 2
+    assert sorted(p.suffix for p in (cache_dir() / "decoded").iterdir()) == [".jsonl", ".lock", ".pixels"]
 
 
 DESCRIPTION = Description((Prompt("a <cat>", "cat", "photo", 3),), {"<cat>": Vectors.of([[0.5, -2.0]])}, 17)

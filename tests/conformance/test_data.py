@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -63,12 +64,44 @@ def imagenet(classes: int) -> Callable[[Path], None]:
     return write
 
 
+def named(column: str = "image", domains: bool = False) -> Callable[[Path], None]:
+    """Return what writes a copy of a named data set of the hub: the columns that its recipe looks for."""
+
+    def write(path: Path) -> None:
+        count, names = 40, ["first_class", "SecondClass"]
+        table: dict[str, list[object]] = {"label": [0, 1] * (count // 2)}
+        kinds = {column: datasets.Image(), "label": datasets.ClassLabel(names=names)}
+        if domains:
+            table["domain"], kinds["domain"] = ["photo", "photo", "art", "art"] * (count // 4), datasets.Value("string")
+        for shade, split in enumerate(("train", "validation", "test")):
+            table[column] = [Image.new("RGB", (8, 8), (i, i, shade)) for i in range(count)]
+            rows = datasets.Dataset.from_dict(table, features=datasets.Features(kinds))
+            rows.to_parquet(path / f"{split}-00000.parquet")
+
+    return write
+
+
+def medmnist(path: Path) -> None:
+    """Write a file of arrays as MedMNIST's are."""
+    arrays = {}
+    rng = np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        arrays[f"{split}_images"] = rng.integers(0, 256, (16, 28, 28, 3), np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(16) % 8).astype(np.uint8)[:, None]
+    np.savez(path / "bloodmnist.npz", **arrays)
+
+
 PLACES: dict[str, Callable[[Path], None]] = {
     "folder": class_folders,
     "hub": parquet,
     "domainnet": domainnet,
     **{f"imagenet-{name}": imagenet(100 if name == "100" else 10) for name in ("nette", "fruit", "yellow", "squawk")},
     "imagenet-100": imagenet(100),
+    "cifar10": named("img"),
+    "pacs": named(domains=True),
+    "office-home": named(domains=True),
+    "eurosat": named(),
+    "bloodmnist": medmnist,
 }
 WITHOUT = [
     *("world", "world-held-out-classes", "world-held-out-style"),
@@ -92,7 +125,7 @@ class TestDatasets(DatasetSuite):
 def place(kind: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp(kind)
     PLACES[kind](folder)
-    return f"{kind}:{folder}"
+    return f"{kind}:{folder / 'bloodmnist.npz' if kind == 'bloodmnist' else folder}"
 
 
 @pytest.mark.parametrize("kind", PLACES, scope="module")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fgl_flower.data.decoded import Decoded
 from fgl_flower.learning import augment, mapped_pixels
-from fgl_flower.learning.classifier import build_model
+from fgl_flower.learning.building import build_model
 from fgl_flower.learning.evaluation import predict
 from fgl_flower.learning.images import Images
 from fgl_flower.learning.mapped_pixels import MappedPixels

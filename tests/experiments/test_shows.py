@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from experiments.shows import held_out, large_folder, quickstart, quickstart_app
+from experiments.examples import own_dataset
+from experiments.shows import digits_folder, held_out, large_folder, quickstart, quickstart_app
 from experiments.table.spec import Table
 from fgl_flower.config import RunConfig
 from fgl_flower.data.decoded import decoded
@@ -149,3 +151,17 @@ def test_the_peak_of_a_command_is_that_of_its_processes() -> None:
     assert 80 < own <= resident < 200
     with pytest.raises(SystemExit, match="exit code 3"):
         large_folder.watch([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_digits_become_a_folder_that_is_the_same_data_set(tmp_path: Path) -> None:
+    digits_folder.main(tmp_path)
+    names = [path.name for path in (tmp_path / "train").iterdir()]
+    assert sorted(names) == sorted(own_dataset.NAMES)
+    config = RunConfig(dataset=f"folder:{tmp_path}")
+    source, own = load_source(config), own_dataset.digits(config)
+    for split in ("private", "validation", "test"):
+        counts = [
+            Counter(one.classes[label] for label in getattr(one, split)["label"])  # folders are in order of their names
+            for one in (source, own)
+        ]
+        assert counts[0] == counts[1]

@@ -108,7 +108,8 @@ class Level:
     def universe(self, config: RunConfig, classes: Sequence[str], domains: Sequence[str]) -> tuple[Prompt, ...] | None:
         """Return every prompt that any client of a federation could send, whatever its images are, each once.
 
-        None where prompts depend on images beyond their labels: such a level has no differential privacy.
+        None where prompts depend on images beyond their labels: such a level has no differential privacy. Of the others
+        `describe` must count an image in one prompt at most, and once: the noise is made for that.
         """
         return None
 

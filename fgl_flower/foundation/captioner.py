@@ -5,7 +5,6 @@ Qwen-VL, PaliGemma ...) are asked in a chat, if their processor knows a chat tem
 Nothing is drawn by lot: equal images have equal captions. Only the text that the model adds is kept.
 """
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -18,7 +17,7 @@ from fgl_flower.data.decoding import open_image
 from fgl_flower.device import resolve_device
 from fgl_flower.errors import ConfigError, ModelError
 from fgl_flower.extension_points import CAPTIONER
-from fgl_flower.foundation.hub import hub_fault
+from fgl_flower.foundation.hub import hub_folder
 from fgl_flower.foundation.miniature import weights_dir
 from fgl_flower.foundation.own import Describes, instance
 from fgl_flower.foundation.weights_hash import weights_hash
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
 INSTRUCTION = "Describe this image in one short sentence."
 MAX_NEW_TOKENS = 40
+_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")  # no pickles; words may be in any of the rest
 _BARE = frozenset({"blip", "blip-2"})  # caption the image without being asked anything
 
 
@@ -50,20 +50,7 @@ def captioner_folder(model_id: str, revision: str = "", *, download: bool = True
     """
     if model_id == "miniature":
         return weights_dir("captioner")
-    folder = Path(model_id).expanduser()
-    if folder.is_dir():
-        return folder
-    from huggingface_hub import snapshot_download
-
-    options: dict[str, Any] = {"revision": revision or None, "ignore_patterns": ["*.bin", "*.h5", "*.msgpack", "*.pt"]}
-    try:
-        with contextlib.suppress(OSError, ValueError):
-            return Path(snapshot_download(model_id, local_files_only=True, **options))
-        if download:
-            return Path(snapshot_download(model_id, **options))
-    except Exception as error:  # the hub client raises a dozen unrelated types
-        raise ModelError(hub_fault(error, "captioner", model_id, revision)) from error
-    raise ModelError(f"the captioner {model_id!r} is not cached")
+    return hub_folder("captioner", model_id, revision, _PATTERNS, download=download)
 
 
 def check_captioner(model_id: str, revision: str = "") -> None:

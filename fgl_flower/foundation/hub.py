@@ -9,7 +9,7 @@ from typing import Any
 from fgl_flower.errors import ModelError, reason
 
 
-def hub_folder(role: str, model_id: str, revision: str, patterns: Sequence[str]) -> Path:
+def hub_folder(role: str, model_id: str, revision: str, patterns: Sequence[str], *, download: bool = True) -> Path:
     """Return the folder of a model: a folder of this machine, or the hub's cache, into which it is downloaded.
 
     Parameters
@@ -22,6 +22,8 @@ def hub_folder(role: str, model_id: str, revision: str, patterns: Sequence[str])
         Hub revision; empty: the default branch. Ignored for folders.
     patterns : sequence of str
         Files to be had, such as "*.safetensors".
+    download : bool
+        Whether it may be downloaded.
 
     Raises
     ------
@@ -41,9 +43,11 @@ def hub_folder(role: str, model_id: str, revision: str, patterns: Sequence[str])
             cached = Path(snapshot_download(model_id, local_files_only=True, **options))
             if any(cached.rglob("*.safetensors")):  # somebody may have asked for its configuration alone
                 return cached
-        return Path(snapshot_download(model_id, **options))
+        if download:
+            return Path(snapshot_download(model_id, **options))
     except Exception as error:  # the hub client raises a dozen unrelated types
         raise ModelError(hub_fault(error, role, model_id, revision)) from error
+    raise ModelError(f"the {role} {model_id!r} is not cached")
 
 
 def hub_fault(error: BaseException, role: str, model_id: str, revision: str = "") -> str:

@@ -5,6 +5,7 @@ leaves.
 """
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -55,6 +56,7 @@ def spend(policy: Policy, run: int, what: str, noise: float, releases: int) -> N
             line = json.dumps({"run": run, "what": what, "noise": noise, "releases": releases, "epsilon": total})
             file.write(line + "\n")
             file.flush()
+            os.fsync(file.fileno())  # on the disk before anything leaves
     except PolicyError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -198,8 +198,17 @@ class Drawing:
             revision = captioner_revision(config.captioner, config.captioner_revision)
             models.append({"role": "captioner", "id": config.captioner, "revision": revision})
         figures = {**self.synthesis.figures(), "models": models}
-        promise = Guarantee.of(config, len(self.server.source.private)) if level.asks_clients else None
-        return figures | ({"privacy": promise.figures()} if promise else {})
+        source = self.server.source
+        promise = Guarantee.of(config, len(source.private)) if level.asks_clients else None
+        if promise is None:
+            return figures
+        if lost := sorted(set(source.classes) - {label for label, *_ in plan.rows()}):
+            self.server.folder.warn(
+                f"nothing is drawn of {', '.join(lost)}: no count of a client stood out from the noise; a larger "
+                "dp-epsilon, client-evaluation = false or prompt-level = 'class' leaves more"
+            )
+        universe = level.universe(config, source.classes, source.domains) or ()
+        return {**figures, "privacy": promise.figures(len(universe))}
 
     def _count_downloads(self, payloads: Sequence[PromptPayload]) -> None:
         config, asked = self.server.config, self.inquiry.asked if self.inquiry else {}

@@ -12,6 +12,7 @@ from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError, DataError
 from fgl_flower.levels.holdings import Holdings
 from fgl_flower.levels.level import level_of
+from fgl_flower.privacy.accountant import epsilon_of
 from fgl_flower.privacy.audit import epsilon_at_least
 from fgl_flower.privacy.guarantee import Guarantee
 
@@ -86,8 +87,8 @@ def examine(
             if config.client_evaluation:
                 scores[which, trial] += sum(_evaluated(images, canary.label, promise))
         progress(trial + 1, trials)
-    figures = promise.figures()
-    return Tested(promise, epsilon_at_least(scores[0], scores[1], promise.delta), figures["spent"], trials, canary.text)
+    spent = epsilon_of({promise.noise: promise.releases}, promise.delta)
+    return Tested(promise, epsilon_at_least(scores[0], scores[1], promise.delta), spent, trials, canary.text)
 
 
 def _evaluated(images: Holdings, label: str, promise: Guarantee) -> tuple[int, int]:

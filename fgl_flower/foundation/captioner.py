@@ -6,11 +6,13 @@ Nothing is drawn by lot: equal images have equal captions. Only the text that th
 """
 
 from collections.abc import Sequence
+from logging import INFO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
+from flwr.supercore import log
 from PIL import Image
 
 from fgl_flower.data.decoding import open_image
@@ -207,6 +209,7 @@ class Captioner:
                 if size == 1:
                     raise
                 self._at_once = size // 2
+                log(INFO, "out of memory: %d images are captioned at once from now on", self._at_once)
         return captions
 
     def _captions(self, images: list[Image.Image]) -> list[str]:

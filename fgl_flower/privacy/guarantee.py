@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from fgl_flower.config import RunConfig
 from fgl_flower.privacy.accountant import default_delta, epsilon_of, noise_for
@@ -46,12 +46,16 @@ class Guarantee:
         """
         return max(1.0, self.noise * math.sqrt(2 * math.log(max(counts, 2))))
 
-    def figures(self) -> dict[str, Any]:
-        """Return what a run's result says of it; `spent` is what the releases made amount to, by the accountant."""
+    def figures(self, counts: int) -> dict[str, float]:
+        """Return what a run's result says of it, where a client tells so many counts of prompts.
+
+        `spent` is what the releases made amount to, by the accountant; `least` the count below which prompts stay away.
+        """
         return {
             "epsilon": self.epsilon,
             "delta": self.delta,
             "spent": epsilon_of({self.noise: self.releases}, self.delta),
             "releases": self.releases,
             "noise": self.noise,
+            "least": self.threshold(counts),
         }

@@ -83,7 +83,8 @@ class Result(BaseModel):
     privacy: dict[str, float] = Field(
         {},
         description="dp-epsilon: 'epsilon' and 'delta' promised to each image of a client, what the 'releases' with "
-        "'noise' (standard deviation) have 'spent' of it by the accountant. Empty: nothing is promised.",
+        "'noise' (standard deviation) have 'spent' of it by the accountant, and the 'least' noisy count that is sent. "
+        "Empty: nothing is promised.",
     )
     quarantined: dict[str, str] = Field({}, description="Clients that were shut out, and why.")
     failures: list[Failure] = Field([], description="Clients that did not take part in a round, by reason.")

@@ -35,5 +35,6 @@ def notes(result: Result) -> list[str]:
             f"{promised['epsilon']:g} at delta {promised['delta']:.2g}, by noise of standard deviation "
             f"{promised['noise']:.3g} on {promised['releases']:.0f} "
             + ("list of counts" if promised["releases"] == 1 else "lists of counts")
+            + (f"; counts below {promised['least']:.1f} were left out" if "least" in promised else "")
         )
     return sentences

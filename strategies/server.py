@@ -182,6 +182,9 @@ class Server:
                 return None
             reported = number
             measured = self.validate(number, [arrays])
+            if self.config.keep_models and number and number % self.config.keep_models == 0:
+                load_arrays(self.model, arrays)
+                self.folder.save_round_model(number, whole_state(self.model))
             if selection and server_round and selection.offer(number, arrays, known(arrays)):
                 validations["selected"] = self.validation_accuracy, self.validation_loss
             return measured

@@ -8,12 +8,16 @@ import typer
 from rich import box
 from rich.table import Table
 
+from experiments.cli.audit_membership import membership
 from experiments.cli.options import SetOption, load
 from experiments.cli.terminal import EXIT_FAILED, console, errors_as_sentences, progress_bars, quiet, show
 
 CLIENTS_SHOWN = 30
 
 app = typer.Typer(no_args_is_help=True, help="Evidence on the privacy of a run.")
+
+
+app.command()(membership)
 
 
 @app.callback()

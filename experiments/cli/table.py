@@ -63,7 +63,7 @@ def table(
     quiet(verbose=False)
     with errors_as_sentences(verbose=False):
         read = Table.load(file, overrides(set_))
-        chosen = _chosen(read, only or [])
+        chosen = chosen_cells(read, only or [])
         runs_dir = runs_dir.expanduser().resolve()
         cells = Cells(runs_dir / "cells")
         if dry_run:
@@ -72,7 +72,7 @@ def table(
             _look([read.config(cell, read.seeds[0], {}, runs_dir) for cell in chosen], file)
             return
         try:
-            failed = _run(read, chosen, cells, jobs or os.cpu_count() or 1, runs_dir)
+            failed = run_cells(read, chosen, cells, jobs or os.cpu_count() or 1, runs_dir)
         except KeyboardInterrupt:
             errors.print("fgl: interrupted; the same command goes on where it stopped", style="red")
             sys.exit(EXIT_INTERRUPTED)
@@ -96,7 +96,14 @@ def table(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _chosen(table: Table, only: list[str]) -> list[Cell]:
+def chosen_cells(table: Table, only: list[str]) -> list[Cell]:
+    """Return the cells that `--only` names; all without any.
+
+    Raises
+    ------
+    ConfigError
+        If it names no axis or no value of one.
+    """
     wanted: dict[int, set[str]] = {}
     for text in only:
         axis, _, name = text.partition("=")
@@ -110,7 +117,7 @@ def _chosen(table: Table, only: list[str]) -> list[Cell]:
     return [cell for cell in table.cells if all(cell.names[place] in names for place, names in wanted.items())]
 
 
-def _run(table: Table, chosen: list[Cell], cells: Cells, jobs: int, runs_dir: Path) -> int:
+def run_cells(table: Table, chosen: list[Cell], cells: Cells, jobs: int, runs_dir: Path) -> int:
     """Run what is missing, tuning first; return how many runs failed."""
     tuning = [config for cell in chosen for _, config in table.tuning(cell, runs_dir)]
     final = [table.config(cell, seed, {}, runs_dir) for cell in chosen for seed in table.seeds]
@@ -132,12 +139,12 @@ def _run(table: Table, chosen: list[Cell], cells: Cells, jobs: int, runs_dir: Pa
             cells.run(configs, workers, lambda config: done(config, True))
 
         run(tuning)
-        tuned = [(cell, choice) for cell in chosen if (choice := _tuned(table, cell, cells, runs_dir)) is not None]
-        run([table.config(cell, seed, choice, runs_dir) for cell, choice in tuned for seed in table.seeds])
+        known = [(cell, choice) for cell in chosen if (choice := tuned(table, cell, cells, runs_dir)) is not None]
+        run([table.config(cell, seed, choice, runs_dir) for cell, choice in known for seed in table.seeds])
     return len(cells.failures)
 
 
-def _tuned(table: Table, cell: Cell, cells: Cells, runs_dir: Path) -> dict[str, float] | None:
+def tuned(table: Table, cell: Cell, cells: Cells, runs_dir: Path) -> dict[str, float] | None:
     """Return the choice that did best, the first of equals; None if no tuning run is finished."""
     if not cell.tune:
         return {}
@@ -175,14 +182,14 @@ def _tried(table: Table, cells: Cells, runs_dir: Path) -> list[dict[str, Any]]:
 def _report(table: Table, cells: Cells, runs_dir: Path, command: str) -> TableReport:
     rows, others = [], table.published.shares() if table.published else {}
     for cell in table.cells:
-        tuned = _tuned(table, cell, cells, runs_dir)
-        configs = {} if tuned is None else {s: table.config(cell, s, tuned, runs_dir) for s in table.seeds}
+        choice = tuned(table, cell, cells, runs_dir)
+        configs = {} if choice is None else {s: table.config(cell, s, choice, runs_dir) for s in table.seeds}
         failures = {seed: why for seed, config in configs.items() if (why := cells.failure(config))}
         tuning = [(named(c), why) for c, config in table.tuning(cell, runs_dir) if (why := cells.failure(config))]
         if tuning and table.tune:
             failures[table.tune.seed] = "; ".join(f"tuning, {choice}: {why}" for choice, why in tuning)
         runs = {seed: run for seed, config in configs.items() if (run := cells.get(config))}
-        rows.append(Row(cell.names, runs, failures, tuned or {}, others.get(cell.names)))
+        rows.append(Row(cell.names, runs, failures, choice or {}, others.get(cell.names)))
     return TableReport(
         title=table.title,
         about=table.about,
@@ -231,8 +238,8 @@ def _show_plan(table: Table, chosen: list[Cell], cells: Cells, runs_dir: Path) -
         shown.add_column(heading)
     for cell in chosen:
         tuning = [config for _, config in table.tuning(cell, runs_dir)]
-        tuned = _tuned(table, cell, cells, runs_dir)
-        final = [] if tuned is None else [table.config(cell, seed, tuned, runs_dir) for seed in table.seeds]
+        choice = tuned(table, cell, cells, runs_dir)
+        final = [] if choice is None else [table.config(cell, seed, choice, runs_dir) for seed in table.seeds]
         finished = sum(cells.get(config) is not None for config in (*tuning, *final))
         shown.add_row(*map(escape, cell.names), str(len(tuning)), str(len(table.seeds)), str(finished))
     show(shown)

@@ -43,6 +43,17 @@ class SourceConfig(Part):
     )
     validation_images: int = Field(600, ge=1, description="Built-in world: images of the validation split.")
     test_images: int = Field(1800, ge=1, description="Built-in world: images of the test split.")
+    private_half: int = Field(
+        0,
+        ge=0,
+        description="Membership audits: only a half of the private images takes part. Each odd number draws one at "
+        "random, the next even number has the other half; 0: all of them.",
+    )
+    canaries: int = Field(
+        0,
+        ge=0,
+        description="Membership audits: so many private images bear a wrong label, the same ones in every run.",
+    )
 
     @field_validator("classes", "domains", mode="before")
     @classmethod

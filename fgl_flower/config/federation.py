@@ -57,6 +57,12 @@ class FederationConfig(Seeded):
         ge=0,
         description="selection = 'clients': rounds without a better model after which the run ends; 0: all are run.",
     )
+    keep_models: int = Field(
+        0,
+        ge=0,
+        description="Membership audits: keep the global model after every so many rounds, in the run's folder models/; "
+        "0: the final one alone.",
+    )
     proximal_mu: float = Field(0.01, ge=0, description="FedProx: weight of the proximal term.")
     moon_mu: float = Field(1.0, ge=0, description="MOON: weight of the contrastive term.")
     moon_temperature: float = Field(0.5, gt=0, description="MOON: temperature of the contrastive term.")

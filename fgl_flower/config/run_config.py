@@ -117,6 +117,10 @@ class RunConfig(  # later bases come first in the file
             raise ValueError(f"dataset = 'nodes' goes with no method = {self.method!r}: the server has no images")
         if self.dataset == "nodes" and self.method == "fgl" and not self.client_evaluation:
             raise ValueError("dataset = 'nodes': clients choose the model, client-evaluation must be on")
+        if self.dataset == "nodes" and (self.private_half or self.canaries):
+            raise ValueError("dataset = 'nodes': private-half and canaries are for data that the server divides")
+        if self.keep_models and not self.rounds:
+            raise ValueError("keep-models keeps models of federated rounds: set rounds to at least 1, or it to 0")
         if self.dp_epsilon and self.method != "fgl":
             raise ValueError(
                 f"dp-epsilon covers prompts, and with method = {self.method!r} clients send more or none: use "

@@ -18,6 +18,7 @@ from PIL import Image
 
 from fgl_flower.config import SourceConfig
 from fgl_flower.data import folders, hub, imagenet, recipes, worlds
+from fgl_flower.data.audited import members, mislabelled
 from fgl_flower.data.folders import Entry, features
 from fgl_flower.data.listing import some
 from fgl_flower.data.naming import under_names
@@ -84,7 +85,9 @@ def load_source(config: SourceConfig) -> Source:
         If the data is missing or not of that shape; one sentence says what was looked for and where.
     """
     signature = _signature(config.dataset) if getattr(config, "prompt_every", 0) else ""
-    return _load(config.part(SourceConfig), signature)
+    part = config.part(SourceConfig)
+    whole = _load(part.model_copy(update={"private_half": 0, "canaries": 0}), signature)
+    return _audited(whole, part.private_half, part.canaries) if part.private_half or part.canaries else whole
 
 
 def source_of(
@@ -131,6 +134,13 @@ def _load(config: SourceConfig, signature: str) -> Source:
         raise DataError(f"dataset = {name!r} is {DATASET.complaint(name)}")
     result: Source = DATASET.load(kind)(config)
     return _named(result, config)
+
+
+@lru_cache(maxsize=2)
+def _audited(source: Source, half: int, canaries: int) -> Source:
+    """Return a source whose private images are as a membership audit wants them."""
+    private = mislabelled(source.private, canaries) if canaries else source.private
+    return replace(source, private=private.select(np.flatnonzero(members(len(private), half))))
 
 
 def _named(source: Source, config: SourceConfig) -> Source:

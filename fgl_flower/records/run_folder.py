@@ -17,6 +17,7 @@
 | `clients.log` | whole errors of a simulation's clients, each different one once |
 | `traceback.txt` | where a failed run broke |
 | `model.safetensors` | the global model |
+| `models/` | where asked for, that after some of the rounds |
 | `result.json` | the figures (`Result`); its presence means that the run ended well |
 | `report.html` | the page made from all of these |
 
@@ -41,7 +42,7 @@ import tomli_w
 from fgl_flower import interrupts
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError, RunError, reason
-from fgl_flower.files import keep, read_json, to_json, write_json, write_text
+from fgl_flower.files import keep, read_json, to_json, write_bytes, write_json, write_text
 from fgl_flower.records import environment, process
 from fgl_flower.records.events import EventLog
 from fgl_flower.records.fingerprint import data_fingerprint
@@ -54,9 +55,11 @@ from fgl_flower.records.samples import Sample, write_samples
 if TYPE_CHECKING:
     import torch  # reading a run must not cost the seconds that importing torch takes
 
-__all__ = ["CLIENT_ERRORS", "RunFolder", "Sample", "State", "Watch", "default_name"]
+__all__ = ["CLIENT_ERRORS", "MODEL", "ROUND_MODELS", "RunFolder", "Sample", "State", "Watch", "default_name"]
 
 CLIENT_ERRORS = "clients.log"
+MODEL = "model.safetensors"
+ROUND_MODELS = "models"
 State = Literal["running", "finished", "failed"]
 Watch = Callable[[str, int, int], None]
 
@@ -282,10 +285,16 @@ class RunFolder:
         RunError
             If they cannot be written, at a second try neither.
         """
-        from safetensors.torch import save
+        keep(self.path / MODEL, _tensors(state))
 
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        keep(self.path / "model.safetensors", save(tensors, metadata={"format": "pt"}))
+    def save_round_model(self, number: int, state: "Mapping[str, torch.Tensor]") -> None:
+        """Write the global model after a round as `models/round-NNNN.safetensors`; without it the run goes on."""
+
+        def write() -> None:
+            (self.path / ROUND_MODELS).mkdir(exist_ok=True)
+            write_bytes(self.path / ROUND_MODELS / f"round-{number:04}.safetensors", _tensors(state))
+
+        self._spare(f"{ROUND_MODELS}/", write)
 
     def finish(self, result: Result) -> None:
         """Write the result, mark the run finished, and write what `save_...` was given and the report. Call it last.
@@ -385,3 +394,10 @@ def _new_folder(parent: Path, name: str) -> Path:
     except OSError as error:
         raise ConfigError(f"runs-dir = {str(parent)!r} cannot be written: {error.strerror}") from None
     raise ConfigError(f"runs-dir = {str(parent)!r} already holds 10,000 runs named {name!r}: choose another name")
+
+
+def _tensors(state: "Mapping[str, torch.Tensor]") -> bytes:
+    from safetensors.torch import save
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    return save(tensors, metadata={"format": "pt"})

@@ -12,7 +12,6 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from fgl_flower.config import METHODS_WITHOUT_CLIENTS, RunConfig
-from fgl_flower.data.partition import partition
 from fgl_flower.data.sources import load_source
 from fgl_flower.learning.adaptation import whole_state
 from fgl_flower.learning.building import learner, model_revision
@@ -30,6 +29,7 @@ from strategies.divergence import HOPELESS, MARGIN, diverged, sentence
 from strategies.failures import ClientErrors
 from strategies.gate import Gate
 from strategies.guarded_grid import GuardedGrid
+from strategies.label_counts import label_counts
 from strategies.outcome import Outcome
 from strategies.resume.course import Course
 from strategies.resume.state import RunState
@@ -328,7 +328,7 @@ class Server:
                 "accuracy_by_domain": dict(zip(source.domains, result.by_domain, strict=True)),
             }
         self.folder.save_samples([*outcome.samples, *self._validation_samples()])
-        if (counts := self._private_counts(outcome.class_counts)) is not None:
+        if (counts := label_counts(config, self.source, self.engine, outcome.class_counts)) is not None:
             self.folder.save_partition(counts, source.classes)
         measured: dict[str, Any] = {
             **tested,
@@ -364,25 +364,6 @@ class Server:
                 f"{len(images.skipped)} of {len(dataset)} {split} images cannot be read and are left out: {shown}"
             )
         return images, rows
-
-    def _private_counts(self, claims: Mapping[int, Mapping[str, int]]) -> np.ndarray | None:
-        """Return label counts per client, (clients, classes) int; None where the server cannot know them.
-
-        In a simulation the clients' shares are of this server's own data set. In a deployment each client has its own,
-        of which the server knows what it claims; a histogram of more than ``max-client-examples`` is scaled down.
-        """
-        config, most = self.config, self.config.max_client_examples
-        if config.method in METHODS_WITHOUT_CLIENTS:
-            return None
-        if self.engine != "deployment":
-            return partition(self.source.private, config).counts()
-        if not any(claims.values()):
-            return None
-        counts = np.zeros((config.clients, len(self.source.classes)), dtype=np.int64)
-        for client, claim in claims.items():
-            total = max(most, sum(claim.values()))
-            counts[client] = [claim.get(name, 0) * most // total for name in self.source.classes]
-        return counts
 
     def _evaluate(self, models: Sequence[ArrayRecord], images: Images) -> Evaluation:
         classes, domains = len(self.source.classes), len(self.source.domains)

@@ -22,8 +22,8 @@ from fgl_flower.learning.building import learner
 from fgl_flower.learning.evaluation import predict
 from fgl_flower.learning.images import Images, decode_rows
 from fgl_flower.privacy.membership import ATTACKS, LEAST_MODELS, Rates, Shadows, rates
+from fgl_flower.records.models import MODEL, ROUND_MODELS
 from fgl_flower.records.reading import Run
-from fgl_flower.records.run_folder import MODEL, ROUND_MODELS
 
 __all__ = ["GROUPS", "Audited", "audit", "shadow_table"]
 

@@ -42,10 +42,11 @@ import tomli_w
 from fgl_flower import interrupts
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError, RunError, reason
-from fgl_flower.files import keep, read_json, to_json, write_bytes, write_json, write_text
+from fgl_flower.files import keep, read_json, to_json, write_json, write_text
 from fgl_flower.records import environment, process
 from fgl_flower.records.events import EventLog
 from fgl_flower.records.fingerprint import data_fingerprint
+from fgl_flower.records.models import MODEL, ROUND_MODELS, model_bytes, write_round_model
 from fgl_flower.records.observer import Observer
 from fgl_flower.records.progress import Progress
 from fgl_flower.records.reopening import unfinished_status
@@ -55,11 +56,9 @@ from fgl_flower.records.samples import Sample, write_samples
 if TYPE_CHECKING:
     import torch  # reading a run must not cost the seconds that importing torch takes
 
-__all__ = ["CLIENT_ERRORS", "MODEL", "ROUND_MODELS", "RunFolder", "Sample", "State", "Watch", "default_name"]
+__all__ = ["CLIENT_ERRORS", "RunFolder", "Sample", "State", "Watch", "default_name"]
 
 CLIENT_ERRORS = "clients.log"
-MODEL = "model.safetensors"
-ROUND_MODELS = "models"
 State = Literal["running", "finished", "failed"]
 Watch = Callable[[str, int, int], None]
 
@@ -285,16 +284,11 @@ class RunFolder:
         RunError
             If they cannot be written, at a second try neither.
         """
-        keep(self.path / MODEL, _tensors(state))
+        keep(self.path / MODEL, model_bytes(state))
 
     def save_round_model(self, number: int, state: "Mapping[str, torch.Tensor]") -> None:
-        """Write the global model after a round as `models/round-NNNN.safetensors`; without it the run goes on."""
-
-        def write() -> None:
-            (self.path / ROUND_MODELS).mkdir(exist_ok=True)
-            write_bytes(self.path / ROUND_MODELS / f"round-{number:04}.safetensors", _tensors(state))
-
-        self._spare(f"{ROUND_MODELS}/", write)
+        """Write the global model after a round (`fgl_flower.records.models`); without it the run goes on."""
+        self._spare(f"{ROUND_MODELS}/", partial(write_round_model, self.path, number, state))
 
     def finish(self, result: Result) -> None:
         """Write the result, mark the run finished, and write what `save_...` was given and the report. Call it last.
@@ -394,10 +388,3 @@ def _new_folder(parent: Path, name: str) -> Path:
     except OSError as error:
         raise ConfigError(f"runs-dir = {str(parent)!r} cannot be written: {error.strerror}") from None
     raise ConfigError(f"runs-dir = {str(parent)!r} already holds 10,000 runs named {name!r}: choose another name")
-
-
-def _tensors(state: "Mapping[str, torch.Tensor]") -> bytes:
-    from safetensors.torch import save
-
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    return save(tensors, metadata={"format": "pt"})

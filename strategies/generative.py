@@ -144,6 +144,7 @@ class Drawing:
             server.folder.warn(sentence)
         self.inquiry: Inquiry | None = None
         self.samples: list[Sample] = []
+        self.keys: dict[str, None] = {}  # of all prompt rounds, each once, in the order of their first use
         self.class_counts: dict[int, dict[str, int]] = {}
 
     def draw(self, payloads: Sequence[PromptPayload]) -> Images:
@@ -159,6 +160,8 @@ class Drawing:
         assert report is not None
         plan = self.synthesis.plan
         assert plan is not None
+        self.keys.update(dict.fromkeys(plan.keys))
+        server.folder.save_synthetic(self.keys)
         blank = nearly_constant(images.pixels).nonzero().flatten().tolist()  # all of the plan, reused ones included
         server.folder.log(
             {

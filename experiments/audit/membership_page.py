@@ -14,7 +14,7 @@ from fgl_flower.files import read_json, write_json, write_text
 from fgl_flower.report.drawing import COLOURS, INK, SERIES, axes, line_style, svg, titled
 from fgl_flower.report.parts import fill
 
-__all__ = ["FILE", "HEADINGS", "lines", "notes", "plain", "write"]
+__all__ = ["FILE", "HEADINGS", "headline", "lines", "notes", "plain", "write"]
 
 FILE = "membership.json"
 LEVELS = ("0.001", "0.01")
@@ -141,6 +141,18 @@ def lines(entries: Sequence[Mapping[str, Any]], group: str) -> list[list[str]]:
 
 def _percent(rate: float, low: float, high: float) -> str:
     return f"{100 * rate:.2f} % ({100 * low:.2f} to {100 * high:.2f})"
+
+
+def headline(one: Audited) -> tuple[str, dict[str, Any]]:
+    """Return a sentence and figures for a run's report: the strongest attack on all images."""
+    attack, rate = max(
+        ((attack, rate) for (attack, group), rate in one.rates.items() if group == "all"),
+        key=lambda pair: (pair[1].at[0.001][0], pair[1].auc),
+    )
+    tpr, low, high = rate.at[0.001]
+    figures = {"attack": attack, "tpr": tpr, "low": low, "high": high, "auc": rate.auc, "runs": one.runs}
+    why = ": the model is the same to the bit whoever takes part" if one.unchanged else ""
+    return f"{attack}, {one.runs} runs: {_percent(tpr, low, high)} at 0.1 % FPR, AUC {rate.auc:.3f}{why}", figures
 
 
 def notes(entries: Sequence[Mapping[str, Any]]) -> list[str]:

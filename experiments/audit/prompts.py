@@ -3,19 +3,18 @@
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from clients.data import Client
-from clients.prompting import prompt_payload
 from clients.scrubber import scrub
+from experiments.audit.answers import Answer
 from experiments.audit.planted import PLANTED
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import Source, load_source
 from fgl_flower.wire.payload import PromptPayload
-from strategies.planning import inquiry_of
 
 __all__ = ["FEW", "Told", "examine", "scrubbed"]
 
@@ -54,27 +53,23 @@ class Told:
     guessed: float
 
 
-def examine(config: RunConfig, watch: Callable[[int, int], None] = lambda done, total: None) -> list[Told]:
-    """Return what each client of a run tells in its prompt round; the prompts are made, nothing is sent or drawn."""
-    source = load_source(config)
-    known = _Known.of(source)
-    question = inquiry_of(config, source.classes, evaluates=False).first()[0]
+def examine(config: RunConfig, answers: Sequence[Answer]) -> list[Told]:
+    """Return what each client of a run tells by its answer in the prompt round."""
+    known = _Known.of(load_source(config))
     result = []
-    for number in range(config.clients):
-        client = Client(number, config)
-        payload = prompt_payload(client, question)
+    for answer in answers:
+        payload = answer.payload
         counts = [prompt.count for prompt in payload.prompts]
         result.append(
             Told(
-                number,
+                payload.partition_id,
                 sum(counts),
                 len(counts),
                 sum(count == 1 for count in counts),
                 sum(count < FEW for count in counts),
-                *known.shares(client, payload),
+                *known.shares(answer.client, payload),
             )
         )
-        watch(number + 1, config.clients)
     return result
 
 

@@ -59,7 +59,8 @@ def membership(
     quiet(False)
     with errors_as_sentences(verbose=False):
         from experiments.audit.membership import GROUPS, audit, shadow_table
-        from experiments.audit.membership_page import HEADINGS, lines, notes, plain, write
+        from experiments.audit.membership_page import HEADINGS, headline, lines, notes, plain, write
+        from experiments.audit.recording import record
         from experiments.cli.table import chosen_cells, run_cells, tuned
         from experiments.table.cells import Cells
         from experiments.table.spec import Table
@@ -73,10 +74,10 @@ def membership(
             failed = 0
             if any(cell.tune for cell in table.cells):
                 failed = run_cells(replace(table, seeds=()), list(table.cells), cells, jobs, runs_dir)
-            choices = [tuned(table, cell, cells, runs_dir) for cell in table.cells]
-            known = [(cell, choice) for cell, choice in zip(table.cells, choices, strict=True) if choice is not None]
+            known = [(c, choice) for c in table.cells if (choice := tuned(table, c, cells, runs_dir)) is not None]
+            choices = [choice for _, choice in known]
             table = replace(table, cells=tuple(cell for cell, _ in known))
-            shadows = shadow_table(table, [choice for _, choice in known], models)
+            shadows = shadow_table(table, choices, models)
             failed += run_cells(shadows, list(shadows.cells), cells, jobs, runs_dir)
         except KeyboardInterrupt:
             errors.print("fgl: interrupted; the same command goes on where it stopped", style="red")
@@ -89,7 +90,10 @@ def membership(
                 runs = [run for config in configs if (run := cells.get(config)) is not None]
                 if len(runs) == models:
                     name = " · ".join(cell.names)
-                    found += audit(name, runs, partial(watch, name))
+                    found += (own := audit(name, runs, partial(watch, name)))
+                    whole = cells.get(table.config(cell, table.seeds[0], choices[i], runs_dir))
+                    for run in [runs[0], *([whole] if whole else [])]:
+                        record(run.path, "membership", *headline(own[0]))
         command = shlex.join(["fgl", "audit", "membership", str(file), "--models", str(models)])
         page = write(found, runs_dir / f"{table.name}-audit", f"Membership: {table.title}", command)
         for group in GROUPS:

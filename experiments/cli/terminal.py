@@ -29,6 +29,7 @@ from fgl_flower.records.reading import Run
 from fgl_flower.records.run_folder import CLIENT_ERRORS
 from fgl_flower.report.formatting import human_bytes, human_seconds, percent
 from fgl_flower.report.notes import notes
+from fgl_flower.report.privacy import promise
 from fgl_flower.report.problems import Problems
 
 console = Console()
@@ -155,7 +156,7 @@ def show_runs(runs: Sequence[Run]) -> None:
     """Print the figures of runs and, below, what a reader of these must know: failed clients, warnings and so on."""
     show(run_table(runs))
     for run in runs:
-        for text in notes(run.result) if run.result else ():
+        for text in filter(None, [*notes(run.result), promise(run.result)]) if run.result else ():
             console.print(f"{run.name}: {text}", markup=False, highlight=False, soft_wrap=True)
         sentences = Problems.of(run).sentences()
         if (whole := run.path / CLIENT_ERRORS).exists():

@@ -60,6 +60,21 @@ class Embeddings(Level):
         sent = quantise(np.stack(embeddings), config.embedding_vectors, config.seed)
         return Description(tuple(sorted(prompts)), dict(zip(names, map(Vectors.of, sent), strict=True)))
 
+    def stands_for(self, held: Holdings, description: Description) -> list[str]:
+        """Return, for each image, the embedding of its group that is nearest to the embedding of its caption."""
+        by_class = held.config.embedding_groups != "class-style"
+        texts = caption_prompts(held)
+        different = list(dict.fromkeys(texts))
+        encoder = _encoder(Origin.configured(held.config))
+        encoded = dict(zip(different, encoder.encode(different).numpy(), strict=True))  # (tokens, width) each
+        arrays = {name: vectors.array for name, vectors in description.arrays.items()}
+        result = []
+        for text, label, domain in zip(texts, held.labels, held.image_domains, strict=True):
+            group = [p.text for p in description.prompts if (p.label, p.domain) == (label, "" if by_class else domain)]
+            distances = {name: float(np.square(arrays[name] - encoded[text]).sum()) for name in group}
+            result.append(min(distances, key=distances.__getitem__, default=""))  # "": it was not sent
+        return result
+
     def templates(self, config: RunConfig) -> dict[str, str]:
         """Return how an embedding is named."""
         return {"prompt-level = 'embeddings'": f"{config.embedding_centre} of {{class}}, {{style}}, 1"}

@@ -25,6 +25,10 @@ class Instance(Level):
         chosen = held.chosen()
         return Description(counted(caption_prompts(chosen), chosen.labels, chosen.image_domains))
 
+    def stands_for(self, held: Holdings, description: Description) -> list[str]:
+        """Return the prompt of each image's caption."""
+        return caption_prompts(held)
+
     def templates(self, config: RunConfig) -> dict[str, str]:
         """Return the template of a caption."""
         return {"instance-template": config.instance_template}

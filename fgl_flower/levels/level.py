@@ -101,6 +101,13 @@ class Level:
         """
         return Offered(merge(payloads, config.max_client_examples))
 
+    def stands_for(self, held: "Holdings", description: Description) -> list[str] | None:
+        """Return, for each of a client's images, the text of the prompt in its description that stands for it.
+
+        None where prompts stand for classes or domains and for no image. It is for audits; a run does not ask.
+        """
+        return None
+
     def templates(self, config: RunConfig) -> dict[str, str]:
         """Return the templates of this level's prompts by key: what names make of them is checked before a run."""
         return {}

@@ -47,12 +47,7 @@ class Tokens(Level):
         config = held.config
         if config.token_prompts == "captions":
             held = held.chosen()
-        captions = held.captions() if config.token_prompts == "captions" else [""] * len(held)
-        listed = set(token_names(config))
-        subjects = [name if name and (not listed or name in listed) else "" for name in _subjects(held)]
-        tokenizer = tokenizer_of(Origin.configured(config))
-        rows = zip(held.labels, held.image_domains, subjects, captions, strict=True)
-        texts = [_text(config, tokenizer, *row) for row in rows]
+        subjects, texts = _texts(held)
         prompts = counted(texts, held.labels, held.image_domains)
         if not any(subjects):
             return Description(prompts)
@@ -100,6 +95,10 @@ class Tokens(Level):
                 offers.append(Offer(Prompt(name, p.label, p.domain, p.count), (payload.partition_id,)))
         return Offered(offers, embeddings)
 
+    def stands_for(self, held: Holdings, description: Description) -> list[str] | None:
+        """Return the prompt of each image's caption; None where prompts name class and domain alone."""
+        return _texts(held)[1] if held.config.token_prompts == "captions" else None
+
     def templates(self, config: RunConfig) -> dict[str, str]:
         """Return the templates of a class, of a class in a domain and, where tokens stand in them, of a caption."""
         result = {"class-template": config.class_template, "prompt-template": config.prompt_template}
@@ -135,6 +134,17 @@ def token_names(config: RunConfig) -> list[str]:
 
 def _subjects(held: Holdings) -> list[str]:
     return held.labels if held.config.token_subject == "class" else held.image_domains
+
+
+def _texts(held: Holdings) -> tuple[list[str], list[str]]:
+    """Return what is learned from each image (class or domain; "": nothing), and the prompt of each."""
+    config = held.config
+    captions = held.captions() if config.token_prompts == "captions" else [""] * len(held)
+    listed = set(token_names(config))
+    subjects = [name if name and (not listed or name in listed) else "" for name in _subjects(held)]
+    tokenizer = tokenizer_of(Origin.configured(config))
+    rows = zip(held.labels, held.image_domains, subjects, captions, strict=True)
+    return subjects, [_text(config, tokenizer, *row) for row in rows]
 
 
 def _text(config: RunConfig, tokenizer: Tokenizer, label: str, domain: str, subject: str, caption: str) -> str:

@@ -1,7 +1,7 @@
 """A run folder as read back, finished or not; what it holds is told in `fgl_flower.records.run_folder`."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
 from fgl_flower.files import read_json, read_json_lines
+from fgl_flower.records.audits import read_audits
 from fgl_flower.records.process import why_gone
 from fgl_flower.records.result import Result
 from fgl_flower.records.run_folder import State
@@ -32,6 +33,7 @@ class Run:
     breakdown: dict[str, Any] | None
     samples: list[dict[str, Any]]
     ledger: dict[str, Any]
+    audits: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -75,6 +77,7 @@ def read_run(path: str | Path) -> Run:
             breakdown=read_json(path / "breakdown.json", None),
             samples=read_json(path / "samples.json", []),
             ledger=read_json(path / "ledger.json", {}),
+            audits=read_audits(path),
         )
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValidationError) as error:
         raise ConfigError(f"the run folder {path} is damaged: {error}") from None

@@ -12,6 +12,7 @@
 | `samples.json`, `samples/*.png` | some synthetic images with their prompts, and validation images beside them |
 | `confusion.json` | `classes` and `counts` (true x predicted) on the test split |
 | `breakdown.json` | `classes`, `domains`, `right` and `total` (classes x domains) on the test split |
+| `synthetic.txt` | where anything was drawn: keys in the store of all images that the run trained on, one a line |
 | `ledger.json` | bytes, seconds and memory as `fgl_flower.records.ledger` counted them |
 | `tensorboard/` | where asked for, the same for TensorBoard (`fgl_flower.records.tensorboard`) |
 | `clients.log` | whole errors of a simulation's clients, each different one once |
@@ -19,6 +20,7 @@
 | `model.safetensors` | the global model |
 | `models/` | where asked for, that after some of the rounds |
 | `result.json` | the figures (`Result`); its presence means that the run ended well |
+| `audit.json` | headline figures of audits that were made since (`fgl_flower.records.audits`) |
 | `report.html` | the page made from all of these |
 
 Every file but the growing `metrics.jsonl` is written under another name and moved into place, so a reader never sees
@@ -30,7 +32,7 @@ import re
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -271,6 +273,10 @@ class RunFolder:
         """Keep the images that the report shows; call it once, with some tens of images."""
         self._extras["samples/"] = partial(write_samples, self.path, samples)
         self._samples = samples
+
+    def save_synthetic(self, keys: Iterable[str]) -> None:
+        """Keep the keys in the store of all images that the run has trained on."""
+        self._extras["synthetic.txt"] = partial(write_text, self.path / "synthetic.txt", "\n".join(keys) + "\n")
 
     def save_ledger(self, ledger: Mapping[str, Any]) -> None:
         """Keep what the ledger counted (`Ledger.to_dict()`)."""

@@ -29,12 +29,4 @@ def notes(result: Result) -> list[str]:
             f"{human_bytes(requests * REQUEST_DOWN)} down of Flower's protocol ({requests:,.0f} requests), the app's "
             "bundle when a node first sees it, and the nodes' polling: the bytes above are those of the messages alone"
         )
-    if promised := result.privacy:
-        sentences.append(
-            f"what clients sent is differentially private for each of their images: epsilon {promised['spent']:.3g} of "
-            f"{promised['epsilon']:g} at delta {promised['delta']:.2g}, by noise of standard deviation "
-            f"{promised['noise']:.3g} on {promised['releases']:.0f} "
-            + ("list of counts" if promised["releases"] == 1 else "lists of counts")
-            + (f"; counts below {promised['least']:.1f} were left out" if "least" in promised else "")
-        )
     return sentences

@@ -16,6 +16,7 @@ from fgl_flower.report.charts import Curve, line_chart
 from fgl_flower.report.formatting import human_bytes, human_seconds, percent
 from fgl_flower.report.notes import notes as notes_on
 from fgl_flower.report.parts import fill
+from fgl_flower.report.privacy import privacy_rows
 from fgl_flower.report.problems import Problems
 from fgl_flower.report.template import PAGE
 
@@ -78,6 +79,7 @@ def render(runs: Sequence[Run]) -> str:
         partitions=sections.partitions([(run.name, run) for run, _ in finished]),
         warnings=[(run.name, sentences) for run in runs if (sentences := Problems.of(run).sentences())],
         clients=sections.lost([(run.name, run) for run in runs]),
+        privacy=[{"name": run.name, "rows": told} for run in runs if (told := privacy_rows(run))],
         confusions=[{"name": name, **table, "parts": parts} for name, table, parts in confusions if table],
         all_runs=[_provenance(run) for run in runs],
     )

@@ -99,6 +99,12 @@ from the validation split; private images are never shown.</p>
 {% if matrix.parts %}<h4>Accuracy by class and domain</h4>{{ heat(matrix.parts.domains, matrix.parts.rows) }}{% endif %}
 </div>{% endfor %}</div>{% endif %}
 
+{% if privacy %}
+<h2>Privacy</h2>
+<div class="two">{% for run in privacy %}
+<div class="card"><h3>{{ run.name }}</h3>{{ pairs(run.rows) }}</div>{% endfor %}
+</div>{% endif %}
+
 <h2>Ledger</h2>
 <div class="two">{% for run in runs %}<div class="card"><h3>{{ run.name }}</h3><table><tbody>
 {% for name, value in run.ledger %}<tr><td>{{ name }}</td><td>{{ value }}</td></tr>{% endfor %}

@@ -95,6 +95,8 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     kept = json.loads((tmp_path / "who-audit" / "membership.json").read_text())
     assert set(kept) == {"names", "centralised"}
     assert {rate["auc"] for rate in kept["names"][0]["rates"]} == {0.5}
+    [run] = {path.parent for path in (tmp_path / "cells").glob("names_1_*/audit.json")}
+    assert "0.00 % (0.00 to" in (run / "report.html").read_text()
     page = (tmp_path / "who-audit" / "membership.html").read_text()
     assert "Canaries" in page and "names" in page and "<svg" in page  # noqa: PT018
     assert len((tmp_path / "who-audit" / "membership.csv").read_text().splitlines()) == 1 + 2 * 3 * 3

@@ -1,0 +1,83 @@
+"""What a run's page and the terminal say of its privacy: what left the clients, the promise, what audits found."""
+
+from fgl_flower.config import METHODS_WITHOUT_CLIENTS
+from fgl_flower.records.reading import Run
+from fgl_flower.records.result import Result
+
+__all__ = ["privacy_rows", "promise"]
+
+_LEAVES = {
+    "names": "nothing",
+    "class": "the names of the classes that it holds, how many images of each",
+    "class-style": "the names of the classes and styles that it holds, how many images of each",
+    "instance": "a caption of each image, scrubbed, how many images of each class",
+    "embeddings": "text embeddings that stand for clusters of its captions, how many images of each class and cluster",
+    "tokens": "learned tokens of its classes or styles, the prompts in which they stand, how many images of each class",
+    "auto": "names of classes and styles, and of classes on which the model does badly captions, embeddings or tokens",
+}
+_AUDITS = {
+    "promise": "audit of the promise",
+    "prompts": "audit of the prompts",
+    "copies": "audit of copies",
+    "membership": "audit of membership",
+}
+_NONE = "none was made: fgl audit --help"
+
+
+def privacy_rows(run: Run) -> list[tuple[str, str]]:
+    """Return names and texts of the privacy section of a finished run; empty where no data are divided at all."""
+    result = run.result
+    if result is None or run.config.method in METHODS_WITHOUT_CLIENTS | {"mixed"}:
+        return []
+    level = [("prompt level", run.config.prompt_level)] if run.config.method == "fgl" else []
+    audits = [(_AUDITS[name], figures["summary"]) for name, figures in run.audits.items()]
+    return [
+        *level,
+        ("what left a client", "; ".join(_left(run))),
+        *_promised(result),
+        *(audits or [("audits", _NONE)]),
+    ]
+
+
+def promise(result: Result) -> str:
+    """Return a sentence on the differential privacy of what clients sent, "" where nothing was promised."""
+    if not (promised := result.privacy):
+        return ""
+    return (
+        f"what clients sent is differentially private for each of their images: epsilon {promised['spent']:.3g} of "
+        f"{promised['epsilon']:g} at delta {promised['delta']:.2g}, by noise of standard deviation "
+        f"{promised['noise']:.3g} on {_releases(promised)}" + (f"; {_least(promised)}" if "least" in promised else "")
+    )
+
+
+def _left(run: Run) -> list[str]:
+    config = run.config
+    left = []
+    if config.method == "fgl":
+        own = f"what the level {config.prompt_level} makes of its images"
+        left.append(_LEAVES.get(config.prompt_level, own))
+        if config.client_evaluation:
+            left.append("of each class, how many of its images the one-shot model gets right, of how many")
+    if config.rounds:
+        left.append(f"in {config.rounds:,} rounds, a model trained on its images")
+    return left
+
+
+def _promised(result: Result) -> list[tuple[str, str]]:
+    name = "differential privacy"
+    if not (promised := result.privacy):
+        return [(name, "nothing is promised (dp-epsilon = 0)")]
+    rows = [
+        (name, f"epsilon {promised['epsilon']:g} at delta {promised['delta']:.2g}, for each image of a client"),
+        ("spent by the accountant", f"epsilon {promised['spent']:.3g} by {_releases(promised)}"),
+        ("noise", f"standard deviation {promised['noise']:.3g} on each count, added by the client"),
+    ]
+    return rows + ([("least count", _least(promised))] if "least" in promised else [])
+
+
+def _releases(promised: dict[str, float]) -> str:
+    return f"{promised['releases']:.0f} list{'' if promised['releases'] == 1 else 's'} of counts"
+
+
+def _least(promised: dict[str, float]) -> str:
+    return f"counts below {promised['least']:.1f} were left out"

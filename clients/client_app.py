@@ -60,6 +60,7 @@ def _build(describe: Describe, *, deployed: bool) -> ClientApp:
             from clients.data import Client
             from clients.private import once
             from clients.prompting import query_prompts
+            from clients.voting import released
             from fgl_flower.wire.codec import encode
 
             client = Client.of(context, keeps=deployed)
@@ -67,7 +68,9 @@ def _build(describe: Describe, *, deployed: bool) -> ClientApp:
             def answer() -> RecordDict:
                 return encode(query_prompts(client, message.content, context.state, context.run_id))
 
-            return once(context.state, "prompts", answer) if client.config.dp_epsilon else answer()
+            if not client.config.dp_epsilon:
+                return answer()
+            return once(context.state, released(client.config, message.content), answer)
 
         return reply(message, context, work)
 

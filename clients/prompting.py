@@ -14,9 +14,11 @@ from clients.holdings import holdings
 from clients.kept import kept_text
 from clients.policy import Policy, PolicyError
 from clients.private import guarantee_of, private_payload
+from clients.voting import released, vote
 from fgl_flower.config import PromptConfig
 from fgl_flower.levels.holdings import Holdings
 from fgl_flower.levels.level import Description, Level, level_of
+from fgl_flower.wire.ballot import Ballot
 from fgl_flower.wire.codec import HELD_KEY, encode
 from fgl_flower.wire.payload import Prompt, PromptPayload, Unchanged
 from fgl_flower.wire.question import Question
@@ -40,11 +42,11 @@ def query_prompts(client: Client, content: RecordDict, state: RecordDict, run: i
         Flower's id of the run: the owner's privacy budget is told.
     """
     request = content.config_records["config"]
-    question = Question.of(request)
+    question = Question.of(request, Ballot.of(content))
     if not client.config.prompt_every:
         payload = prompt_payload(client, question)
         if (promise := guarantee_of(client)) is not None:
-            spend(client.policy, run, "prompts", promise.noise, 1)
+            spend(client.policy, run, released(client.config, content), promise.noise, 1)
         return payload
     now = data_hash(client)
     last = state.config_records.get(LAST_SENT)
@@ -71,7 +73,12 @@ def prompt_payload(client: Client, question: Question | None = None) -> PromptPa
     if not level.asks_clients:
         return PromptPayload(client.partition_id)
     promise = guarantee_of(client)
+    if promise is not None and (client.config.prompt_level == "votes") != (level.kind == "votes"):
+        raise PolicyError(f"the run's differential privacy counts other answers than those of the level {asked!r}")
     held = holdings(client, question.unnamed)
+    if level.kind == "votes":
+        with _threads(level, client.config.client_cpus) if not client.keeps else nullcontext():
+            return vote(client, question.ballot, held, promise, policy)
     if question.classes:
         held = held.of_classes(question.classes)
     if policy.never_mention:

@@ -96,6 +96,7 @@ PROMPT_LEVEL = ExtensionPoint(
         "instance": "fgl_flower.levels.instance:Instance",
         "embeddings": "fgl_flower.levels.embeddings:Embeddings",
         "tokens": "fgl_flower.levels.tokens:Tokens",
+        "votes": "fgl_flower.levels.votes:Votes",
         "auto": "fgl_flower.levels.auto:Auto",
     },
     with_members(LEVEL_MEMBERS),

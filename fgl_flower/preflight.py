@@ -117,17 +117,21 @@ def _check_privacy(config: RunConfig, source: Source) -> None:
     """Refuse a promise that the level cannot keep, or that lacks the packages that keep it."""
     level = level_of(config.prompt_level)
     if level.asks_clients and level.universe(config, source.classes, source.domains) is None:
-        able = [
-            name
-            for name in PROMPT_LEVEL.builtins
-            if not (one := level_of(name)).asks_clients or one.universe(config, source.classes, source.domains)
-        ]
+        able = [name for name in PROMPT_LEVEL.builtins if _keeps_promises(config, source, name)]
         raise ConfigError(
             f"prompt-level = {config.prompt_level!r} has no differential privacy, as what it says depends on more than "
             f"labels: set prompt-level to {', '.join(able[:-1])} or {able[-1]}, or dp-epsilon to 0"
         )
     if missing := [name for name in ("dp_accounting", "opendp") if find_spec(name) is None]:
         raise ConfigError(f"dp-epsilon needs {' and '.join(missing)}: pip install 'fgl-flower[privacy]'")
+
+
+def _keeps_promises(config: RunConfig, source: Source, name: str) -> bool:
+    level = level_of(name)
+    try:
+        return not level.asks_clients or bool(level.universe(config, source.classes, source.domains))
+    except ConfigError:  # votes without a vocabulary
+        return False
 
 
 def _limits(config: RunConfig, prompt: str) -> Limits:

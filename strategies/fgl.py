@@ -204,6 +204,8 @@ class FGL(Strategy):
         changed = self._take(number, replies, first)
         for question in others:
             changed |= self._take(number, self._send(self._messages(number, question)), question)
+        while self.inquiry is not None and (following := self.inquiry.following()):
+            changed |= self._take(number, self._send(self._messages(number, following)), following)
         payloads = self._payloads()
         metrics = MetricRecord({"prompts": sum(len(payload.prompts) for payload in payloads)})
         if server_round != PROMPT_ROUND and not changed:
@@ -270,16 +272,16 @@ class FGL(Strategy):
         assert self._grid is not None
         nodes = list(self._grid.get_node_ids())
         asked = self.inquiry.addressed(question, nodes) if self.inquiry else dict.fromkeys(nodes, question)
-        result = []
+        result, candidates = [], question.records()  # large, and the same for all
         for node, own in asked.items():
             held = {HELD_KEY: self.held[node][0]} if node in self.held else {}
             config = ConfigRecord({"server-round": number, **held, **own.to_config()})
-            result.append(Message(RecordDict({"config": config}), node, PROMPT_MESSAGE))
+            result.append(Message(RecordDict({"config": config, **candidates}), node, PROMPT_MESSAGE))
         return result
 
     def _payloads(self) -> list[PromptPayload]:
         """Return what is to be drawn, in the order of partitions."""
-        if self.inquiry is not None and self.inquiry.ladder:
+        if self.inquiry is not None and self.inquiry.composes:
             return self.inquiry.payloads()
         return sorted((payload for _, payload in self.held.values()), key=lambda payload: payload.partition_id)
 

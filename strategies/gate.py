@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
+from fgl_flower.wire.ballot import asked_for
 from fgl_flower.wire.codec import decode
 from fgl_flower.wire.limits import Limits
 from fgl_flower.wire.npy import header
@@ -85,7 +86,7 @@ class Gate:
     limits: Limits = field(default_factory=Limits)
     max_examples: int = 100_000
 
-    def check(self, message_type: str, reply: Message) -> Admitted | Rejection:
+    def check(self, message_type: str, reply: Message, asked: RecordDict | None = None) -> Admitted | Rejection:
         """Return the reply's clean content, or why it is refused.
 
         Parameters
@@ -94,6 +95,8 @@ class Gate:
             Type of the message that was sent, e.g. ``query.prompts``; what the reply says of itself does not count.
         reply : Message
             A reply with content (error replies are failures, not for the gate to judge).
+        asked : RecordDict, optional
+            Content of the message that was sent: where it holds candidates, the reply must vote on these and no others.
         """
         if message_type == "query.prompts":
             payload = decode(reply.content, self.limits, self.classes, self.domains)
@@ -101,6 +104,10 @@ class Gate:
                 return payload
             if payload.partition_id >= self.clients:
                 return Rejection(f"partition {payload.partition_id} is not one of {self.clients}")
+            candidates = asked_for(asked) if asked is not None else 0
+            votes = len(payload.votes) if isinstance(payload, PromptPayload) else 0
+            if votes != candidates:
+                return Rejection(f"the reply votes on {votes} candidates, the question holds {candidates}")
             skipped = payload.skipped if isinstance(payload, PromptPayload) else None
             return Admitted(payload.partition_id, reply.content, None, skipped, payload)
         if message_type == MODEL_MESSAGE:

@@ -9,8 +9,11 @@ from flwr.app import ArrayRecord
 from fgl_flower.foundation.captioner import captioner_revision
 from fgl_flower.learning.images import Images
 from fgl_flower.levels.downloads import client_models
+from fgl_flower.levels.image_features import encoder_revision
 from fgl_flower.levels.level import level_of
 from fgl_flower.levels.offers import own_name
+from fgl_flower.levels.vocabulary import Candidate
+from fgl_flower.levels.votes import vocabulary_for
 from fgl_flower.privacy.guarantee import Guarantee
 from fgl_flower.records.run_folder import Sample
 from fgl_flower.synthesis.generator_checks import notes
@@ -18,7 +21,9 @@ from fgl_flower.synthesis.quality import nearly_constant
 from fgl_flower.synthesis.settings import settings_for
 from fgl_flower.synthesis.space import check_space
 from fgl_flower.synthesis.store import SyntheticStore
-from fgl_flower.wire.payload import PromptPayload
+from fgl_flower.wire.payload import FEDERATION, PromptPayload
+from strategies.candidates import Appearance, Studio
+from strategies.evolution import Evolution
 from strategies.federated import strategy_of
 from strategies.fgl import FGL, Trainer
 from strategies.inquiry import Inquiry
@@ -69,7 +74,11 @@ def _run(
     server: Server, drawing: "Drawing", train: Trainer, fine_tune: Trainer | None = None, *, evaluates: bool = False
 ) -> Outcome:
     config = server.config
-    inquiry = drawing.inquiry = inquiry_of(config, server.source.classes, evaluates=evaluates, log=server.folder.log)
+    if config.prompt_level == "votes":
+        inquiry: Inquiry = drawing.evolution(evaluates=evaluates)
+    else:
+        inquiry = inquiry_of(config, server.source.classes, evaluates=evaluates, log=server.folder.log)
+    drawing.inquiry = inquiry
     strategy = FGL(
         strategy_of(config.wrapped, config),
         drawing,
@@ -147,6 +156,38 @@ class Drawing:
         self.keys: dict[str, None] = {}  # of all prompt rounds, each once, in the order of their first use
         self.class_counts: dict[int, dict[str, int]] = {}
 
+    def evolution(self, *, evaluates: bool) -> Evolution:
+        """Return the votes of a run at the level "votes"; their candidates are drawn into the run's own store."""
+        config, server, synthesis = self.server.config, self.server, self.synthesis
+        vocabulary = vocabulary_for(config, server.source.domains)
+        promise = Guarantee.of(config, len(server.source.private))
+        studio = Studio(
+            config,
+            vocabulary,
+            synthesis.engine,
+            synthesis.store,
+            progress=lambda done, total: server.folder.progress("candidates", done, total),
+        )
+
+        def look(candidates: Sequence[Candidate]) -> Appearance:
+            with server.ledger.phase("candidates"):
+                return studio.look(candidates)
+
+        return Evolution(
+            server.source.classes,
+            server.source.domains,
+            vocabulary,
+            look,
+            rounds=config.vote_rounds,
+            most=config.vote_candidates,
+            images=config.images_per_class,
+            clip=config.max_client_examples,
+            seed=config.seed,
+            noise=promise.noise if promise else 0.0,
+            evaluates=evaluates,
+            log=server.folder.log,
+        )
+
     def draw(self, payloads: Sequence[PromptPayload]) -> Images:
         """Draw what the clients described that are still trusted."""
         server = self.server
@@ -200,6 +241,9 @@ class Drawing:
         if "captioner" in level.models(config):
             revision = captioner_revision(config.captioner, config.captioner_revision)
             models.append({"role": "captioner", "id": config.captioner, "revision": revision})
+        if "image-encoder" in level.models(config):
+            revision = encoder_revision(config.image_encoder)
+            models.append({"role": "image-encoder", "id": config.image_encoder, "revision": revision})
         figures = {**self.synthesis.figures(), "models": models}
         source = self.server.source
         promise = Guarantee.of(config, len(source.private)) if level.asks_clients else None
@@ -211,20 +255,26 @@ class Drawing:
                 "dp-epsilon, client-evaluation = false or prompt-level = 'class' leaves more"
             )
         universe = level.universe(config, source.classes, source.domains) or ()
-        return {**figures, "privacy": promise.figures(len(universe))}
+        told = promise.figures(len(universe))
+        if isinstance(self.inquiry, Evolution):
+            told["least"] = self.inquiry.least  # of the sum of all clients' votes
+        return {**figures, "privacy": told}
 
     def _count_downloads(self, payloads: Sequence[PromptPayload]) -> None:
         config, asked = self.server.config, self.inquiry.asked if self.inquiry else {}
+        payloads = [payload for payload in payloads if payload.partition_id != FEDERATION]
         levels = {payload.partition_id: asked.get(payload.partition_id, {""}) for payload in payloads}
         sizes = {level: client_models(config, level) for level in set().union(*levels.values())}  # looks at files
         for payload in payloads:
-            for level in levels[payload.partition_id] if payload.prompts else ():
+            for level in levels[payload.partition_id] if payload.prompts or payload.votes else ():
                 for model, size in sizes[level].items():
                     self.server.ledger.once(str(payload.partition_id), model, size)
 
     def _keep_samples(self, payloads: Sequence[PromptPayload], images: Images) -> None:
         senders: dict[tuple[str, str], set[int]] = {}
         for payload in payloads:
+            if payload.partition_id == FEDERATION:
+                continue
             for prompt in payload.prompts:
                 for text in (prompt.text, own_name(prompt.text, payload)):
                     senders.setdefault((text, prompt.label), set()).add(payload.partition_id)

@@ -320,7 +320,7 @@ class GuardedGrid(Grid):
             if not text.startswith(SIMULATED):  # who is away sends nothing
                 self._count("up", node, size, server_round, reply)
             return self._fail(node, text, server_round)
-        outcome = self.gate.check(message.metadata.message_type, reply)
+        outcome = self.gate.check(message.metadata.message_type, reply, message.content)
         if not isinstance(outcome, Rejection) and (partition_id := outcome.partition_id) is not None:
             if self.partition_ids.get(node, partition_id) != partition_id:
                 outcome = Rejection(f"it held partition {self.partition_ids[node]}, now it claims {partition_id}")

@@ -79,6 +79,11 @@ class Inquiry:
         self._overall = -1.0  # the best share of all images so far
         self._tried: dict[str, int] = {}  # of each class the last rung of the ladder that was asked for
 
+    @property
+    def composes(self) -> bool:
+        """Whether what is drawn is put together of several answers of a client, by `payloads`."""
+        return bool(self.ladder)
+
     def first(self) -> list[Question]:
         """Return the questions that open a prompt round, to be asked one after the other."""
         if not self.ladder:
@@ -137,6 +142,10 @@ class Inquiry:
         for name in question.classes or self.classes:
             if name in told:
                 self.level[name] = question.level
+
+    def following(self) -> Question | None:
+        """Return what to ask once the answers to all questions so far are settled; None: nothing."""
+        return None
 
     def payloads(self) -> list[PromptPayload]:
         """Return what is to be drawn: of every node and level the prompts of the classes that are at that level."""

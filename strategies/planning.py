@@ -29,9 +29,9 @@ def _limits(origin: Origin, kind: Kind) -> Limits:
     try:
         tokenizer = tokenizer_of(origin)
     except ConfigError:
-        if kind != "text":
+        if kind not in {"text", "votes"}:
             raise
-        return Limits()  # a pipeline with another kind of tokenizer: texts are counted roughly
+        return Limits(kind=kind)  # a pipeline with another kind of tokenizer: texts are counted roughly
     return Limits(
         kind=kind,
         count_tokens=tokenizer.count,
@@ -72,7 +72,18 @@ def limits_for(config: RunConfig) -> Limits:
 
 
 def inquiry_of(config: RunConfig, classes: Sequence[str], *, evaluates: bool, log: Log = lambda event: None) -> Inquiry:
-    """Return what clients of a run are asked: its level alone or, with "auto", as many as it takes."""
+    """Return what clients of a run are asked: its level alone or, with "auto", as many as it takes.
+
+    Raises
+    ------
+    ConfigError
+        At the level "votes", whose questions need drawn images: see `strategies.evolution`.
+    """
+    if config.prompt_level == "votes":
+        raise ConfigError(
+            "prompt-level = 'votes': clients answer candidates that the server draws for them, which only a run does "
+            "(fgl run); there is no reply to show before it"
+        )
     default = config.instance_template == RunConfig.model_fields["instance_template"].default
     return Inquiry(
         classes,
@@ -102,6 +113,10 @@ def _limits_of_kind(config: RunConfig, kind: Kind) -> Limits:
     limits = _limits(Origin.configured(config), kind)
     source = load_source(config)
     classes, domains = len(source.classes), len(source.domains)
+    if limits.kind == "votes":
+        votes = classes * config.vote_candidates
+        most = 64 * 1024 + votes * 12  # digits of a noisy count, its comma
+        return replace(limits, votes=votes, data_bytes=most, inflated_bytes=max(limits.inflated_bytes, most))
     if limits.kind == "text" or limits.embedding is None:
         prompts = max(config.max_captions, classes * (domains + 1))
         return replace(

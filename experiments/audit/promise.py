@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from clients.data import Client
+from clients.features import features
 from clients.holdings import holdings
 from clients.private import guarantee_of, private_counts, private_payload
+from clients.voting import nearest, told
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError, DataError
 from fgl_flower.levels.holdings import Holdings
@@ -15,6 +17,8 @@ from fgl_flower.levels.level import level_of
 from fgl_flower.privacy.accountant import epsilon_of
 from fgl_flower.privacy.audit import epsilon_at_least
 from fgl_flower.privacy.guarantee import Guarantee
+from fgl_flower.wire.ballot import Ballot
+from fgl_flower.wire.vectors import Vectors
 
 __all__ = ["Tested", "examine"]
 
@@ -74,6 +78,8 @@ def examine(
     held = holdings(client, ())
     if not len(held):
         raise DataError(f"client {number} has no image: name another with --client")
+    if level.kind == "votes":
+        return _votes(client, held, promise, trials, progress)
     canary = max(level.describe(held).prompts, key=lambda prompt: prompt.count)
     at = next(
         i for i in range(len(held)) if held.labels[i] == canary.label and canary.domain in {"", held.image_domains[i]}
@@ -89,6 +95,27 @@ def examine(
         progress(trial + 1, trials)
     spent = epsilon_of({promise.noise: promise.releases}, promise.delta)
     return Tested(promise, epsilon_at_least(scores[0], scores[1], promise.delta), spent, trials, canary.text)
+
+
+def _votes(
+    client: Client, held: Holdings, promise: Guarantee, trials: int, progress: Callable[[int, int], None]
+) -> Tested:
+    """Tell votes with an image from votes without it, where it is the only one that is nearest to its candidate."""
+    images = features(client, held)
+    candidates = np.stack([images[0], images[0] + 1])
+    width, label = images.shape[1], held.labels[0]
+    ballot = Ballot(0, (label,), ((0, 1),), Vectors.of(candidates), Vectors.of(np.ones((1, width))))
+    same = [label, *[""] * (len(held) - 1)]
+    scores = np.zeros((2, trials))
+    for trial in range(trials):
+        for which, labels in enumerate((["", *same[1:]], same)):
+            for _ in range(client.config.vote_rounds):
+                scores[which, trial] += told(nearest(ballot, images, labels), promise)[0]
+            if client.config.client_evaluation:
+                scores[which, trial] += sum(n for [n] in private_counts([which], [which], promise))
+        progress(trial + 1, trials)
+    spent = epsilon_of({promise.noise: promise.releases}, promise.delta)
+    return Tested(promise, epsilon_at_least(scores[0], scores[1], promise.delta), spent, trials, f"a vote of {label}")
 
 
 def _evaluated(images: Holdings, label: str, promise: Guarantee) -> tuple[int, int]:

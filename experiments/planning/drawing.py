@@ -84,6 +84,8 @@ def drawing_of(config: RunConfig, source: Source | None, *, generator: bool) -> 
     figures = [Figure("images", "training set", planned, "images", basis, "" if plan is not None else "at most")]
     if config.prompt_level == "auto":
         figures[0] = replace(figures[0], basis=basis + "; of classes that do badly others are drawn anew", sign="about")
+    if config.prompt_level == "votes":
+        figures.append(_candidates(config, source))
     missing, told = None, why
     if store is not None and plan is not None and len(plan) <= _MOST_PLANNED:
         missing, told = len(store.missing(plan.keys)), f"compared with the keys in {store.path}"
@@ -148,6 +150,15 @@ def _plan(config: RunConfig, source: Source, payloads: tuple[PromptPayload, ...]
         return plan_for(config, source.classes, payloads)
     except (ConfigError, RunError):
         return None
+
+
+def _candidates(config: RunConfig, source: Source | None) -> Figure:
+    name = "candidates to vote on"
+    if not (classes := class_count(config, source)):
+        return Figure.unknown("images", name, "images", "needs the data set")
+    most = classes * config.vote_candidates * config.vote_images * config.vote_rounds
+    basis = "vote-images of vote-candidates a class in each of vote-rounds; those that classes share are drawn once"
+    return Figure("images", name, most, "images", basis, "at most")
 
 
 def _disk(

@@ -27,6 +27,7 @@ from fgl_flower.extension_points import CAPTIONER, DATASET, GENERATOR
 from fgl_flower.foundation.captioner import check_captioner
 from fgl_flower.foundation.miniature import NAMES
 from fgl_flower.foundation.offline import not_cached, offline
+from fgl_flower.levels.image_features import encoder_folder
 from fgl_flower.levels.level import level_of
 from fgl_flower.preflight import preflight
 from fgl_flower.synthesis.generator_checks import check_generator
@@ -41,7 +42,7 @@ class Need:
     Attributes
     ----------
     role : str
-        "data", "generator", "captioner", "model", "device" or "tensorboard".
+        "data", "generator", "captioner", "image-encoder", "model", "device" or "tensorboard".
     name : str
         As configured.
     load : callable
@@ -101,6 +102,9 @@ def needs_of(config: RunConfig) -> list[Need]:
                     remote and _id(config.captioner),
                 )
             )
+        if "image-encoder" in level_of(config.prompt_level).models(config):
+            encoder = config.image_encoder
+            needs.append(Need("image-encoder", encoder, lambda: encoder_folder(encoder), _id(encoder)))
     kind, _, place = config.model.partition(":")
     if kind == "hub":
         needs.append(Need("model", config.model, lambda: _learner(config), _id(place)))

@@ -45,11 +45,13 @@ def _prompts(config: RunConfig, payloads: Sequence[PromptPayload], *, data: bool
         size = sum(reply_bytes(encode(payload)) for payload in payloads) / len(payloads)
         return Figure("bytes", name, size, "bytes", "mean of what names and labels of the clients' shares say", "about")
     why = "captions and vectors are made by the clients: fgl preview FILE shows one's"
+    if config.prompt_level == "votes":
+        why = "votes on candidates that are drawn first, a number for each; vote-rounds answers"
     if data:
         from strategies.planning import limits_for
 
         limits = limits_for(config)
-        most = limits.data_bytes + (limits.array_bytes if limits.kind != "text" else 0)
+        most = limits.data_bytes + (limits.array_bytes if limits.kind not in {"text", "votes"} else 0)
         most = min(most, config.max_client_bytes or most)
         return Figure.unknown("bytes", name, "bytes", f"{why}; the server takes {most:,} at most")
     return Figure.unknown("bytes", name, "bytes", why)
@@ -59,14 +61,18 @@ def _once(config: RunConfig, generator: bool) -> list[Figure]:
     needed = level_of(config.prompt_level).models(config)
     if not needed:
         return []
-    if needed - {"captioner"} and not generator:
+    if needed & {"text-encoder", "generator"} and not generator:
         return [Figure.unknown("bytes", "models down a client, once", "bytes", "the generator is not here")]
     try:
         models = client_models(config)
     except ConfigError:
         models = {}
     if not models:
-        return [Figure.unknown("bytes", "models down a client, once", "bytes", "the captioner is not here")]
+        return [
+            Figure.unknown(
+                "bytes", "models down a client, once", "bytes", f"no {' and no '.join(sorted(needed))} is here"
+            )
+        ]
     basis = "files of " + ", ".join(models)
     return [Figure("bytes", "models down a client, once", sum(models.values()), "bytes", basis)]
 

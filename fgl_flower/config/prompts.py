@@ -38,7 +38,8 @@ class PromptConfig(CaptionerConfig, Seeded):
     prompt_level: Annotated[str, PROMPT_LEVEL] = Field(
         "class-style",
         description="What a client sends: nothing, a prompt a class, one a class and domain, a caption an image, "
-        "embeddings of captions, learned tokens; or 'auto': more where less does badly on the clients' images.",
+        "embeddings of captions, learned tokens, or votes for prompts of the server's; or 'auto': more where less does "
+        "badly on the clients' images.",
     )
     prompt_template: str = Field(
         "a {style} of a {class}",
@@ -90,6 +91,26 @@ class PromptConfig(CaptionerConfig, Seeded):
     token_vectors: int = Field(4, ge=1, le=16, description="Tokens level: vectors of a learned token.")
     token_steps: int = Field(300, ge=1, description="Tokens level: steps of a client's textual inversion.")
     token_lr: float = Field(0.02, gt=0, description="Tokens level: learning rate of textual inversion (Adam).")
+    vocabulary: str = Field(
+        "",
+        description="Votes level: TOML file of the words that candidate prompts are made of, on the server; empty: the "
+        "words that the miniature generator was taught.",
+    )
+    image_encoder: str = Field(
+        "captions",
+        min_length=1,
+        description="Votes level: what images are compared by: 'captions', the words that the captioner says of them, "
+        "or the hub id or folder of an image encoder (CLIP, DINOv2, ...).",
+    )
+    vote_rounds: int = Field(
+        2, ge=1, le=20, description="Votes level: how often clients vote; every vote takes its part of dp-epsilon."
+    )
+    vote_candidates: int = Field(
+        64, ge=2, le=10_000, description="Votes level: candidates of a class in each vote, at most."
+    )
+    vote_images: int = Field(
+        8, ge=1, le=1000, description="Votes level: images that are drawn and compared of each candidate."
+    )
     budget_rule: Annotated[str, BUDGET_RULE] = Field(
         "uniform",
         description="How images-per-class times the classes is spent: evenly, by the private images behind a prompt, "

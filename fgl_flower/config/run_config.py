@@ -82,6 +82,14 @@ class RunConfig(  # later bases come first in the file
             )
         if self.prompt_level == "auto" and self.prompt_every:
             raise ValueError("prompt-level = 'auto' asks again by itself: set prompt-every to 0, or name a level")
+        if self.prompt_level == "votes" and self.prompt_every:
+            raise ValueError("prompt-level = 'votes' asks several times by itself: set prompt-every to 0")
+        if self.prompt_level == "votes" and self.max_client_bytes:
+            raise ValueError(
+                "max-client-bytes would cut votes, which are as many as candidates: set it to 0 (vote-candidates)"
+            )
+        if self.prompt_level == "votes" and self.max_client_images:
+            raise ValueError("max-client-images has no effect on votes, which no client owns: set it to 0")
         if self.selection == "clients" and self.method in {"local", "mixed"} | METHODS_WITHOUT_CLIENTS:
             raise ValueError(
                 f"selection = 'clients' goes with no method = {self.method!r}: clients judge no model there"

@@ -9,6 +9,7 @@ from fgl_flower.foundation.captioner import captioner_folder
 from fgl_flower.foundation.generator import inspect
 from fgl_flower.foundation.origin import Origin
 from fgl_flower.foundation.text import text_folder
+from fgl_flower.levels.image_features import encoder_folder
 from fgl_flower.levels.level import level_of
 
 _TEXT_PARTS = ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2", "tokenizer_3", "text_encoder_3")
@@ -19,7 +20,7 @@ def client_models(config: RunConfig, level: str = "") -> dict[str, int]:
     """Return the models that a client needs at a prompt level, by default the run's, and their sizes in bytes.
 
     The generator counts by the parts that a client uses: its text encoder to average captions, denoiser and
-    autoencoder too to learn tokens. A captioner of the hub that this machine has not cached counts nothing.
+    autoencoder too to learn tokens. A captioner or an image encoder of the hub that is not cached here counts nothing.
     """
     sizes: dict[str, int] = {}
     needed = level_of(level or config.prompt_level).models(config)
@@ -30,6 +31,13 @@ def client_models(config: RunConfig, level: str = "") -> dict[str, int]:
             pass
         else:
             sizes[f"captioner {config.captioner}"] = _bytes(folder)
+    if "image-encoder" in needed:
+        try:
+            folder = encoder_folder(config.image_encoder, download=False)
+        except ModelError:
+            pass
+        else:
+            sizes[f"image encoder {config.image_encoder}"] = _bytes(folder)
     if needed & {"text-encoder", "generator"}:
         card = inspect(Origin.configured(config))
         folder = text_folder(card)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fgl_flower.levels.holdings import Holdings
 
-ClientModel = Literal["captioner", "text-encoder", "generator"]
+ClientModel = Literal["captioner", "image-encoder", "text-encoder", "generator"]
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,11 @@ class Level:
     Attributes
     ----------
     kind : str
-        Kind of payload: "text", "embeddings" or "tokens".
+        Kind of payload: "text", "embeddings", "tokens" or "votes".
     asks_clients : bool
         Whether clients are asked to describe their images; where not, they send nothing at all.
     client_models : frozenset of str
-        Models that a client needs: "captioner", "text-encoder", "generator" (all of it).
+        Models that a client needs: "captioner", "image-encoder", "text-encoder", "generator" (all of it).
     """
 
     kind: Kind = "text"

@@ -19,7 +19,8 @@ class Guarantee:
     epsilon, delta : float
         For each image of each client, over all that the client sends in the run; adjacency: an image added or removed.
     releases : int
-        Lists of counts that a client sends: one of prompts and, where clients evaluate the model, two of that.
+        Lists of counts that a client sends: one of prompts, or of votes in each of `vote-rounds`, and, where clients
+        evaluate the model, two of that.
     noise : float
         Standard deviation of the discrete Gaussian noise on every count.
     """
@@ -35,7 +36,8 @@ class Guarantee:
         if not config.dp_epsilon:
             return None
         delta = config.dp_delta or default_delta(images)
-        releases = 3 if config.client_evaluation else 1
+        releases = config.vote_rounds if config.prompt_level == "votes" else 1
+        releases += 2 if config.client_evaluation else 0
         return cls(config.dp_epsilon, delta, releases, noise_for(config.dp_epsilon, delta, releases))
 
     def threshold(self, counts: int) -> float:

@@ -60,7 +60,7 @@ def _fits(level: Level, takes: Capabilities) -> bool:
 
 
 def _encodes(level: Level) -> bool:
-    return bool(level.client_models & {"text-encoder", "generator"}) or level.kind != "text"
+    return bool(level.client_models & {"text-encoder", "generator"}) or level.kind not in {"text", "votes"}
 
 
 def notes(config: RunConfig) -> list[str]:

@@ -11,6 +11,7 @@ zlib-compressed canonical JSON, stored by columns because columns compress best 
   send them, all lie there in order.
 - ``tokens``: texts may hold learned tokens such as ``<fish>``; the value ``files`` holds one
   ``learned_embeds.safetensors`` for each.
+- ``votes``: no prompts, but a number for each candidate that the question lists (`fgl_flower.wire.ballot`).
 - ``unchanged``: no prompts, but word that the client's last payload still holds. A server that asks again names the
   round of the payload that it keeps (`HELD_KEY`), and only a client that has spoken in that very round may say so.
 
@@ -78,6 +79,7 @@ class _Columns(BaseModel):
     seconds: NonNegativeInt = 0
     level: str = ""
     held_back: NonNegativeInt = 0
+    votes: list[int] | None = None
 
 
 def encode(payload: PromptPayload | Unchanged) -> RecordDict:
@@ -110,6 +112,8 @@ def encode(payload: PromptPayload | Unchanged) -> RecordDict:
         columns["level"] = payload.level
     if payload.held_back:
         columns["held_back"] = payload.held_back
+    if payload.kind == "votes":
+        columns["votes"] = list(payload.votes)
     values: dict[str, Any] = {}
     if payload.kind == "embeddings":
         arrays = [payload.arrays[p.text] for p in prompts]
@@ -192,6 +196,7 @@ def decode(
         columns.seconds,
         columns.level,
         columns.held_back,
+        tuple(columns.votes or ()),
     )
 
 
@@ -199,6 +204,7 @@ _VALUES: dict[str, frozenset[str]] = {
     "text": frozenset(),
     "embeddings": frozenset({ARRAYS_KEY}),
     "tokens": frozenset({FILES_KEY}),
+    "votes": frozenset(),
     "unchanged": frozenset(),
 }
 
@@ -248,6 +254,12 @@ def _fault(columns: _Columns, limits: Limits, classes: frozenset[str], domains: 
         return f"unknown domain {_quote(unknown)}"
     if columns.level and columns.level not in PROMPT_LEVEL.builtins:
         return f"unknown prompt level {_quote(columns.level)}"
+    if (columns.kind == "votes") != (columns.votes is not None) or (columns.kind == "votes" and size):
+        return "votes and prompts go into payloads of their own kinds"
+    if len(votes := columns.votes or ()) > limits.votes:
+        return f"the payload has {len(votes)} votes, the limit is {limits.votes}"
+    if any(abs(vote) > limits.count for vote in votes):
+        return f"a vote is above the limit of {limits.count}"
     numbers = (*columns.counts, *columns.class_counts, columns.skipped, columns.seconds, columns.held_back)
     if any(count > limits.count for count in numbers):
         return f"a count is above the limit of {limits.count}"

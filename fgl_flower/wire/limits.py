@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["text", "embeddings", "tokens"]
+Kind = Literal["text", "embeddings", "tokens", "votes"]
 
 SIMULATED = "simulated: "  # how the error reply of a client begins that is away or late only by the run's own wish
 FIXED_WEIGHTS = "model-revision"  # beside a model in a message: what stands for its weights that do not travel
@@ -47,6 +47,8 @@ class Limits:
         Shape of the generator's prompt embedding, (tokens, width); None: any.
     token_vectors : int
         Vectors of one learned token.
+    votes : int
+        Numbers in an answer to candidates.
     """
 
     data_bytes: int = 64 * 1024
@@ -61,3 +63,4 @@ class Limits:
     array_bytes: int = 16 * 1024 * 1024
     embedding: tuple[int, int] | None = None
     token_vectors: int = 16
+    votes: int = 10_000

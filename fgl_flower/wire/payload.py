@@ -7,6 +7,8 @@ from fgl_flower.wire.limits import Kind
 from fgl_flower.wire.vectors import Vectors
 
 SCHEMA_VERSION = 1
+FEDERATION = -1
+"""Partition of a payload that no client sent alone: what the server makes of the votes of all of them."""
 
 
 @dataclass(frozen=True, order=True)
@@ -57,6 +59,9 @@ class PromptPayload:
         The level of the prompts where the owner's rules forbid the one asked for; else empty.
     held_back : int
         Prompts that the owner's rules keep back.
+    votes : tuple of int
+        Kind ``votes``: images that are nearest to each candidate of the question, in its order; with noise, any whole
+        numbers. Else empty.
     """
 
     partition_id: int
@@ -69,6 +74,7 @@ class PromptPayload:
     seconds: int = field(default=0, compare=False)
     level: str = ""
     held_back: int = 0
+    votes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

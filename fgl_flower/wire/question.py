@@ -1,11 +1,16 @@
 """What the server asks in a prompt round: by default what the run's configuration says, of everything a client holds.
 
-It travels in the ``config`` record of the message, beside Flower's ``server-round``.
+It travels in the ``config`` record of the message, beside Flower's ``server-round``; candidates to vote on in a record
+of their own.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
+
+from flwr.app import ConfigRecord
+
+from fgl_flower.wire.ballot import RECORD, Ballot
 
 LEVEL, CLASSES, UNNAMED, MAX_BYTES = "prompt-level", "classes", "unnamed", "max-bytes"
 
@@ -25,12 +30,19 @@ class Question:
         else by them.
     max_bytes : int
         Size of the reply at most; 0: no limit of its own.
+    ballot : Ballot, optional
+        Candidates to vote on.
     """
 
     level: str = ""
     classes: tuple[str, ...] = ()
     unnamed: tuple[str, ...] = ()
     max_bytes: int = 0
+    ballot: Ballot | None = None
+
+    def records(self) -> dict[str, ConfigRecord]:
+        """Return what travels beside the ``config`` record, by name."""
+        return {RECORD: self.ballot.to_record()} if self.ballot else {}
 
     def to_config(self) -> dict[str, Any]:
         """Return the entries of the ``config`` record; nothing for what is as by default."""
@@ -43,11 +55,12 @@ class Question:
         return {key: value for key, value in entries.items() if value}
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Self:
-        """Return the question in a ``config`` record."""
+    def of(cls, config: Mapping[str, Any], ballot: Ballot | None = None) -> Self:
+        """Return the question in a ``config`` record, and the candidates beside it."""
         return cls(
             str(config.get(LEVEL, "")),
             tuple(config.get(CLASSES, ())),
             tuple(config.get(UNNAMED, ())),
             int(config.get(MAX_BYTES, 0)),
+            ballot,
         )

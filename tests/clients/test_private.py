@@ -86,7 +86,7 @@ def test_what_has_no_promise_is_refused(kind: str, what: str) -> None:
 
 @pytest.mark.parametrize("level", ["instance", "embeddings", "tokens", "auto"])
 def test_a_level_that_can_keep_no_promise_is_refused_before_a_run(level: str) -> None:
-    with pytest.raises(ConfigError, match=r"no differential privacy.*set prompt-level to names, class or class-style"):
+    with pytest.raises(ConfigError, match=r"no differential privacy.*to names, class, class-style or votes"):
         preflight(CONFIG.model_copy(update={"prompt_level": level}))
 
 

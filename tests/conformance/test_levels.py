@@ -24,7 +24,8 @@ class Brightness(Level):
 OWN = [f"{level.__module__}:{level.__qualname__}" for level in (Colour, Brightness)]
 
 
-@pytest.mark.parametrize("level", [*PROMPT_LEVEL.builtins, *OWN])
+# Votes answer a question of their own: tests/clients/test_voting.py, tests/strategies/test_evolution.py.
+@pytest.mark.parametrize("level", [*(level for level in PROMPT_LEVEL.builtins if level != "votes"), *OWN])
 class TestLevels(LevelSuite):
     @pytest.fixture(autouse=True)
     def _named(self, level: str) -> None:

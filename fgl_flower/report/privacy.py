@@ -12,6 +12,7 @@ _LEAVES = {
     "class-style": "the names of the classes and styles that it holds, how many images of each",
     "instance": "a caption of each image, scrubbed, how many images of each class",
     "embeddings": "text embeddings that stand for clusters of its captions, how many images of each class and cluster",
+    "votes": "how many of its images are nearest to each of the server's candidates",
     "tokens": "learned tokens of its classes or styles, the prompts in which they stand, how many images of each class",
     "auto": "names of classes and styles, and of classes on which the model does badly captions, embeddings or tokens",
 }

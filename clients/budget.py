@@ -7,15 +7,18 @@ leaves.
 import json
 import os
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
 from clients.policy import Policy, PolicyError
-from fgl_flower.privacy.accountant import epsilon_of
+from fgl_flower.privacy.accountant import Mechanism, epsilon_of
 
 
-def spend(policy: Policy, run: int, what: str, noise: float, releases: int) -> None:
+def spend(policy: Policy, run: int, what: str, how: Mechanism | float, releases: int) -> None:
     """Write down releases that are about to leave, if what left before allows them.
 
     Parameters
@@ -26,10 +29,10 @@ def spend(policy: Policy, run: int, what: str, noise: float, releases: int) -> N
         Flower's id of the run, for the owner.
     what : str
         What leaves, for the owner.
-    noise : float
-        Standard deviation of the noise on every count.
+    how : Mechanism or float
+        How each list of numbers got its noise; a number: the standard deviation of discrete noise on counts.
     releases : int
-        How many lists of counts leave.
+        How many lists of numbers leave.
 
     Raises
     ------
@@ -38,22 +41,23 @@ def spend(policy: Policy, run: int, what: str, noise: float, releases: int) -> N
     """
     if not policy.epsilon:
         return
+    how = how if isinstance(how, Mechanism) else Mechanism(how)
     path = Path(policy.spent).expanduser()
     try:
         # Two runs may ask at the same time.
         with FileLock(path.with_name(path.name + ".lock")), path.open("a+", encoding="utf-8") as file:
             file.seek(0)
-            made = Counter({noise: releases})
+            made = Counter({how: releases})
             for line in file:
                 told = json.loads(line)
-                made[float(told["noise"])] += int(told["releases"])
+                made[_mechanism(told)] += int(told["releases"])
             total = epsilon_of(made, policy.delta)
             if total > policy.epsilon:
                 raise PolicyError(
                     f"the owner's privacy budget is spent: {what} would make it epsilon {total:.3g} over all runs, "
                     f"{policy.epsilon:g} are allowed"
                 )
-            line = json.dumps({"run": run, "what": what, "noise": noise, "releases": releases, "epsilon": total})
+            line = json.dumps({"run": run, "what": what, **asdict(how), "releases": releases, "epsilon": total})
             file.write(line + "\n")
             file.flush()
             os.fsync(file.fileno())  # on the disk before anything leaves
@@ -62,3 +66,7 @@ def spend(policy: Policy, run: int, what: str, noise: float, releases: int) -> N
     except (OSError, ValueError, KeyError, TypeError) as error:
         kind = type(error).__name__
         raise PolicyError(f"the file of the owner's privacy budget cannot be used ({kind}), nothing is told") from None
+
+
+def _mechanism(told: Mapping[str, Any]) -> Mechanism:
+    return Mechanism(float(told["noise"]), float(told.get("rate", 1.0)), bool(told.get("continuous", False)))

@@ -6,7 +6,7 @@ from flwr.app import MetricRecord, RecordDict
 
 from clients.budget import spend
 from clients.data import Client
-from clients.private import guarantee_of, only_once, private_counts
+from clients.private import guarantee_of, only_once, private_counts, require
 from clients.training import received
 from fgl_flower.learning import evaluation
 
@@ -26,11 +26,12 @@ def evaluate_by_class(client: Client, content: RecordDict, state: RecordDict, ru
     Both are lists in the order of the federation's classes; under `dp-epsilon` with noise, and once a run.
     """
     promise = guarantee_of(client)
+    release = None if promise is None else require(client, promise, "evaluation")
     confusion = _evaluation(client, content).confusion  # rows are true classes
     right, total = confusion.diagonal().tolist(), confusion.sum(axis=1).tolist()
-    if promise is not None:
+    if promise is not None and release is not None:
         only_once(state, "evaluation")
-        spend(client.policy, run, "evaluation", promise.noise, 2)
+        spend(client.policy, run, "evaluation", promise.mechanism(release), release.times)
         right, total = private_counts(right, total, promise)
         shown: dict[str, Any] = {
             "num-examples": sum(total),

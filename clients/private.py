@@ -1,4 +1,4 @@
-"""What a client tells under `dp-epsilon`: counts with noise of its own, once a run."""
+"""What a client tells under `dp-epsilon`: numbers with noise of its own, as often as the run's promise covers."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -11,7 +11,8 @@ from clients.policy import PolicyError
 from clients.shared import SharedData
 from fgl_flower.errors import ConfigError
 from fgl_flower.levels.holdings import Holdings
-from fgl_flower.levels.level import Level
+from fgl_flower.levels.level import Description, Level
+from fgl_flower.privacy.accountant import Release
 from fgl_flower.privacy.guarantee import Guarantee
 from fgl_flower.privacy.noise import noised
 from fgl_flower.wire.payload import Prompt, PromptPayload
@@ -40,13 +41,28 @@ def guarantee_of(client: Client) -> Guarantee | None:
     return Guarantee.of(config, len(source.table if isinstance(source, SharedData) else source.private))
 
 
+def require(client: Client, promise: Guarantee, what: str) -> Release:
+    """Return how often the run's promise lets a client send this.
+
+    Raises
+    ------
+    PolicyError
+        If it does not.
+    """
+    release = promise.covers(what)
+    if release is None:
+        refuse(client, what)
+        raise AssertionError  # a promise comes of dp-epsilon alone
+    return release
+
+
 def private_payload(
     client: Client, level: Level, held: Holdings, promise: Guarantee, classes: Collection[str]
 ) -> PromptPayload:
     """Return counts of all prompts that there could be, with noise; those that noise alone would give are left out.
 
-    The noisy counts are all that it looks at: sums of classes come of them, and how many images cannot be read or how
-    many prompts are held back is not told.
+    A level may say more (`Level.with_noise`). What has its noise is all that is looked at: sums of classes come of it,
+    and how many images cannot be read or how many prompts are held back is not told.
 
     Parameters
     ----------
@@ -63,19 +79,27 @@ def private_payload(
     PolicyError
         If what the level says has no such promise.
     """
+    require(client, promise, "prompts")
     universe = level.universe(client.config, held.classes, held.domains)
     if universe is None:
         raise PolicyError("the run promises differential privacy, and has none at this prompt level")
+    if (said := level.with_noise(held, classes, promise.noise)) is not None:
+        return _summed(client, level, said)
     places = [prompt for prompt in universe if prompt.label in classes]
     described = level.describe(held).prompts if len(held) else ()
     true = {(p.text, p.label, p.domain): p.count for p in described}
     counts = noised([true.get((p.text, p.label, p.domain), 0) for p in places], promise.noise)
     least = promise.threshold(len(places))
     kept = [Prompt(p.text, p.label, p.domain, n) for p, n in zip(places, counts, strict=True) if n >= least]
+    return _summed(client, level, Description(tuple(sorted(kept))))
+
+
+def _summed(client: Client, level: Level, said: Description) -> PromptPayload:
     sums = Counter[str]()
-    for prompt in kept:
+    for prompt in said.prompts:
         sums[prompt.label] += prompt.count
-    return PromptPayload(client.partition_id, tuple(sorted(kept)), dict(sums), kind=level.kind)
+    kind = level.kind if said.prompts else "text"
+    return PromptPayload(client.partition_id, said.prompts, dict(sums), kind=kind, arrays=said.arrays)
 
 
 def private_counts(right: Sequence[int], total: Sequence[int], promise: Guarantee) -> tuple[list[int], list[int]]:

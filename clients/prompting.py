@@ -46,7 +46,9 @@ def query_prompts(client: Client, content: RecordDict, state: RecordDict, run: i
     if not client.config.prompt_every:
         payload = prompt_payload(client, question)
         if (promise := guarantee_of(client)) is not None:
-            spend(client.policy, run, released(client.config, content), promise.noise, 1)
+            what = released(client.config, content)
+            if (release := promise.covers(what.partition("-")[0])) is not None:
+                spend(client.policy, run, what, promise.mechanism(release), 1)
         return payload
     now = data_hash(client)
     last = state.config_records.get(LAST_SENT)

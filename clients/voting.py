@@ -9,6 +9,7 @@ from flwr.app import RecordDict
 from clients.data import Client
 from clients.features import features
 from clients.policy import Policy, PolicyError
+from clients.private import require
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
 from fgl_flower.levels.holdings import Holdings
@@ -65,6 +66,7 @@ def vote(
     counts = nearest(ballot, features(client, held), labels)
     skipped = len(client.skipped)
     if promise is not None:
+        require(client, promise, "votes")
         counts, skipped = told(counts, promise), 0
     payload = permitted(PromptPayload(client.partition_id, kind="votes", votes=tuple(counts), skipped=skipped), policy)
     if policy.max_bytes and object_bytes(encode(payload)) > policy.max_bytes:

@@ -15,7 +15,6 @@ from fgl_flower.data.rows import Rows, column
 from fgl_flower.data.sources import Source, load_source
 from fgl_flower.device import resolve_device
 from fgl_flower.errors import ConfigError, DataError
-from fgl_flower.extension_points import PROMPT_LEVEL
 from fgl_flower.foundation.captioner import check_captioner
 from fgl_flower.foundation.origin import Origin
 from fgl_flower.foundation.text import tokenizer_of
@@ -23,6 +22,7 @@ from fgl_flower.foundation.truncation import truncation_for
 from fgl_flower.learning.checks import check_learner
 from fgl_flower.levels.level import level_of
 from fgl_flower.levels.templates import fill
+from fgl_flower.privacy.checks import check_promise
 from fgl_flower.synthesis.generator_checks import check_generator
 from fgl_flower.wire.codec import texts_fault
 from fgl_flower.wire.limits import Limits
@@ -60,14 +60,14 @@ def preflight(config: RunConfig, *, divided: bool = True) -> None:
         partition(source.private, config)
     if config.model.startswith("hub:") or config.train != "all":
         check_learner(config, source.classes)
+    if config.dp_epsilon:
+        check_promise(config, source, divided=divided)
     if config.draws:
         level = level_of(config.prompt_level)
         check_generator(config)
         if "captioner" in level.models(config):
             check_captioner(config.captioner, config.captioner_revision)
         level.check(config, source.classes, source.domains)
-        if config.dp_epsilon:
-            _check_privacy(config, source)
         if config.synthesis_engine == "ray":
             _check_ray(config.ray_address or os.environ.get("RAY_ADDRESS", ""))
 
@@ -111,27 +111,6 @@ def _check_names(config: RunConfig, source: Source) -> None:
         truncation, tokens = truncation_for(config, prompts)
         if truncation and truncation.clash:
             raise ConfigError(truncation.sentence(tokens))
-
-
-def _check_privacy(config: RunConfig, source: Source) -> None:
-    """Refuse a promise that the level cannot keep, or that lacks the packages that keep it."""
-    level = level_of(config.prompt_level)
-    if level.asks_clients and level.universe(config, source.classes, source.domains) is None:
-        able = [name for name in PROMPT_LEVEL.builtins if _keeps_promises(config, source, name)]
-        raise ConfigError(
-            f"prompt-level = {config.prompt_level!r} has no differential privacy, as what it says depends on more than "
-            f"labels: set prompt-level to {', '.join(able[:-1])} or {able[-1]}, or dp-epsilon to 0"
-        )
-    if missing := [name for name in ("dp_accounting", "opendp") if find_spec(name) is None]:
-        raise ConfigError(f"dp-epsilon needs {' and '.join(missing)}: pip install 'fgl-flower[privacy]'")
-
-
-def _keeps_promises(config: RunConfig, source: Source, name: str) -> bool:
-    level = level_of(name)
-    try:
-        return not level.asks_clients or bool(level.universe(config, source.classes, source.domains))
-    except ConfigError:  # votes without a vocabulary
-        return False
 
 
 def _limits(config: RunConfig, prompt: str) -> Limits:

@@ -77,6 +77,8 @@ class Gate:
         Bounds of a prompt payload.
     max_examples : int
         A claim of more examples counts as this many.
+    losses : bool
+        Whether a reply to ``train`` reports the loss of its training; under `dp-epsilon` it must not.
     """
 
     arrays: ArrayRecord
@@ -85,6 +87,7 @@ class Gate:
     domains: Collection[str] = ()
     limits: Limits = field(default_factory=Limits)
     max_examples: int = 100_000
+    losses: bool = True
 
     def check(self, message_type: str, reply: Message, asked: RecordDict | None = None) -> Admitted | Rejection:
         """Return the reply's clean content, or why it is refused.
@@ -173,11 +176,12 @@ class Gate:
         )
 
     def _metrics_fault(self, category: str, metrics: MetricRecord) -> str:
-        if set(metrics) - {SKIPPED} != _METRICS[category]:
-            return f"the reply must report {sorted(_METRICS[category])}, may report {SKIPPED!r}, and nothing else"
+        expected = _METRICS[category] - (set() if self.losses or category != "train" else {"loss"})
+        if set(metrics) - {SKIPPED} != expected:
+            return f"the reply must report {sorted(expected)}, may report {SKIPPED!r}, and nothing else"
         if reason := self._counts_fault(metrics):
             return reason
-        for name in _METRICS[category] - {NUM_EXAMPLES, PARTITION}:
+        for name in expected - {NUM_EXAMPLES, PARTITION}:
             value = metrics[name]
             if isinstance(value, list):
                 return f"{name} must be one finite number, not {repr(value)[:40]}"

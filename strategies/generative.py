@@ -14,7 +14,6 @@ from fgl_flower.levels.level import level_of
 from fgl_flower.levels.offers import own_name
 from fgl_flower.levels.vocabulary import Candidate
 from fgl_flower.levels.votes import vocabulary_for
-from fgl_flower.privacy.guarantee import Guarantee
 from fgl_flower.records.run_folder import Sample
 from fgl_flower.synthesis.generator_checks import notes
 from fgl_flower.synthesis.quality import nearly_constant
@@ -160,7 +159,7 @@ class Drawing:
         """Return the votes of a run at the level "votes"; their candidates are drawn into the run's own store."""
         config, server, synthesis = self.server.config, self.server, self.synthesis
         vocabulary = vocabulary_for(config, server.source.domains)
-        promise = Guarantee.of(config, len(server.source.private))
+        promise = server.promise
         studio = Studio(
             config,
             vocabulary,
@@ -245,17 +244,19 @@ class Drawing:
             revision = encoder_revision(config.image_encoder)
             models.append({"role": "image-encoder", "id": config.image_encoder, "revision": revision})
         figures = {**self.synthesis.figures(), "models": models}
-        source = self.server.source
-        promise = Guarantee.of(config, len(source.private)) if level.asks_clients else None
-        if promise is None:
+        source, promise = self.server.source, self.server.promise
+        if promise is None or not promise.made:
             return figures
+        if not level.asks_clients:
+            return {**figures, "privacy": promise.figures()}
         if lost := sorted(set(source.classes) - {label for label, *_ in plan.rows()}):
             self.server.folder.warn(
                 f"nothing is drawn of {', '.join(lost)}: no count of a client stood out from the noise; a larger "
                 "dp-epsilon, client-evaluation = false or prompt-level = 'class' leaves more"
             )
-        universe = level.universe(config, source.classes, source.domains) or ()
-        told = promise.figures(len(universe))
+        told = promise.figures()
+        if (prompts := promise.covers("prompts")) and not prompts.continuous:
+            told["least"] = promise.threshold(len(level.universe(config, source.classes, source.domains) or ()))
         if isinstance(self.inquiry, Evolution):
             told["least"] = self.inquiry.least  # of the sum of all clients' votes
         return {**figures, "privacy": told}

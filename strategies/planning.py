@@ -127,7 +127,11 @@ def _limits_of_kind(config: RunConfig, kind: Kind) -> Limits:
             inflated_bytes=max(limits.inflated_bytes, prompts * 256),
         )
     tokens, width = limits.embedding
-    if limits.kind == "embeddings":
+    if limits.kind == "embeddings" and config.dp_epsilon:  # a few coordinates of each group
+        limits = replace(limits, embedding=(1, config.dp_dimensions))
+        prompts = arrays = classes * (domains + 1)
+        each = config.dp_dimensions * FLOAT16.itemsize
+    elif limits.kind == "embeddings":
         groups = classes * (domains + 1 if config.embedding_groups == "class-style" else 1)  # + 1: of unknown domain
         prompts = arrays = min(groups * config.embedding_clusters, config.max_captions)  # each is of an image at least
         each = tokens * width * FLOAT16.itemsize

@@ -18,6 +18,7 @@ from fgl_flower.learning.building import learner, model_revision
 from fgl_flower.learning.evaluation import Evaluation, averaged, evaluate
 from fgl_flower.learning.images import Images, decode_rows
 from fgl_flower.learning.training import Epoch, train
+from fgl_flower.privacy.guarantee import Guarantee
 from fgl_flower.records.ledger import Ledger
 from fgl_flower.records.result import Result
 from fgl_flower.records.run_folder import CLIENT_ERRORS, RunFolder, Sample
@@ -75,6 +76,7 @@ class Server:
     client_accuracy, selected_round : float and int, or None
         Share of the clients' images that the selected model gets right, and the round it came from; None: clients did
         not select.
+    promise : Guarantee or None
     skipped : dict of str to tuple of str
         Unreadable images of this server, by split: a sentence each that names the file.
     diverged : set of str
@@ -101,13 +103,16 @@ class Server:
         self.model = learner(config, len(self.source.classes))
         self.revision = model_revision(config.model, config.model_revision)
         self.initial = to_arrays(self.model)
+        self.promise = Guarantee.of(config, len(self.source.private))
+        noisy_models = bool(self.promise and self.promise.covers("models"))
         gate = Gate(
             self.initial,
             config.clients,
             self.source.classes,
             self.source.domains,
             limits or Limits(),
-            max_examples=config.max_client_examples,
+            max_examples=1 if noisy_models else config.max_client_examples,  # how many images one has is private
+            losses=not noisy_models,
         )
         errors = None if engine == "deployment" else ClientErrors(folder.path / CLIENT_ERRORS)
         self.grid = GuardedGrid(
@@ -132,8 +137,8 @@ class Server:
         self.test, _ = self._decode("test", self.source.test)
         self.validation_accuracy: float | None = None
         self.validation_loss = 0.0
-        # A server without images of its own leaves the choice to the clients.
-        self.selection = config.selection if len(self.validation) else "clients"
+        # A server without images of its own leaves the choice to the clients, if the run's promise lets it ask.
+        self.selection = config.selection if len(self.validation) or noisy_models else "clients"
         self.choosing = self.validation if self.selection == "validation" else None
         self.client_accuracy: float | None = None
         self.selected_round: int | None = None
@@ -308,9 +313,7 @@ class Server:
     def finish(self, outcome: Outcome) -> Result:
         """Test the final model, once, and return the run's result; of several models, one a client, the mean."""
         source, config, models = self.source, self.config, outcome.models
-        if not self.diverged and len(
-            self.validation
-        ):  # a training's loss is of the weights before its last step, this one of those after it
+        if not self.diverged and len(self.validation):
             self._judge("training", self.validation_loss, self._rates(), HOPELESS)
         if len(models) == 1:
             load_arrays(self.model, models[0])
@@ -367,12 +370,10 @@ class Server:
 
     def _evaluate(self, models: Sequence[ArrayRecord], images: Images) -> Evaluation:
         classes, domains = len(self.source.classes), len(self.source.domains)
-        result = []
+        result, device = [], self.config.device
         for arrays in models:
             load_arrays(self.model, arrays)
-            result.append(
-                evaluate(self.model, images, num_classes=classes, num_domains=domains, device=self.config.device)
-            )
+            result.append(evaluate(self.model, images, num_classes=classes, num_domains=domains, device=device))
         return averaged(result)
 
     def _validation_samples(self) -> list[Sample]:

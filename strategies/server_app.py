@@ -88,7 +88,8 @@ def _run(server: Server) -> Outcome:
     """Run the configured method: a Flower strategy for its rounds, or a function of the server."""
     config = server.config
     if is_strategy(config.method):
-        return Outcome(server.federate(strategy_of(config.method, config), config.rounds))
+        models = server.federate(strategy_of(config.method, config), config.rounds)
+        return Outcome(models, figures={"privacy": server.promise.model_figures(config)} if server.promise else {})
     outcome = METHOD.load(config.method)(server)
     if not isinstance(outcome, Outcome):
         raise RunError(

@@ -35,14 +35,17 @@ def promise(
 
     Prints the epsilon that the answers show at least (95 % confidence) beside that of the accountant. A mechanism that
     is broken, for instance by too little noise, shows more than was promised, and the command exits with 1. One that is
-    not shows less, as trials are few and the accountant speaks of any attacker. For RUN/config.toml of a finished run
-    the figures are added to its report.
+    not shows less, as trials are few and the accountant speaks of any attacker. Of federated training every trial goes
+    through all steps of a client's training, with one made-up image and without it: a few hundred trials take minutes.
+    For RUN/config.toml of a finished run the figures are added to its report.
 
     [bold]Examples[/]
 
       fgl audit promise experiments/demo/fgl.toml --set dp-epsilon=1
 
       fgl audit promise run.toml --client 3 --trials 50000
+
+      fgl audit promise experiments/demo/fedavg.toml --set dp-epsilon=8 --set rounds=5 --trials 500
     """
     quiet(False)
     with errors_as_sentences(verbose=False):
@@ -56,7 +59,7 @@ def promise(
             found = examine(config, client, trials, lambda done, total: watch("answers", done, total))
         made = found.promise
         sentence = (
-            f"client {client}, one image of {found.prompt!r} more or less, {found.trials:,} answers each: epsilon is "
+            f"client {client}, one image ({found.prompt}) more or less, {found.trials:,} answers each: epsilon is "
             f"at least {found.at_least:.2f}; by the accountant it is {found.spent:.3g}, promised are "
             f"{made.epsilon:g} at delta {made.delta:.2g} (noise of standard deviation {made.noise:.3g}, "
             f"{made.releases} release(s))"

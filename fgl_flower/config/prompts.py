@@ -93,8 +93,8 @@ class PromptConfig(CaptionerConfig, Seeded):
     token_lr: float = Field(0.02, gt=0, description="Tokens level: learning rate of textual inversion (Adam).")
     vocabulary: str = Field(
         "",
-        description="Votes level: TOML file of the words that candidate prompts are made of, on the server; empty: the "
-        "words that the miniature generator was taught.",
+        description="Votes level, and embeddings under dp-epsilon: TOML file of the words that prompts are made of, on "
+        "the server, for embeddings on the nodes, too; empty: the words that the miniature generator was taught.",
     )
     image_encoder: str = Field(
         "captions",

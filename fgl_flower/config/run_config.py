@@ -20,6 +20,7 @@ from fgl_flower.config.names import read_names
 from fgl_flower.config.part import kebab
 from fgl_flower.config.places import PlacesConfig
 from fgl_flower.config.privacy import PrivacyConfig
+from fgl_flower.config.promises import promise_fault
 from fgl_flower.config.prompts import PromptConfig
 from fgl_flower.config.synthesis import SynthesisConfig
 from fgl_flower.errors import ConfigError
@@ -129,13 +130,8 @@ class RunConfig(  # later bases come first in the file
             raise ValueError("dataset = 'nodes': private-half and canaries are for data that the server divides")
         if self.keep_models and not self.rounds:
             raise ValueError("keep-models keeps models of federated rounds: set rounds to at least 1, or it to 0")
-        if self.dp_epsilon and self.method != "fgl":
-            raise ValueError(
-                f"dp-epsilon covers prompts, and with method = {self.method!r} clients send more or none: use "
-                "method = 'fgl', or set it to 0"
-            )
-        if self.dp_epsilon and self.rounds:
-            raise ValueError("dp-epsilon covers no models of clients: set rounds to 0 (one-shot), or dp-epsilon to 0")
+        if self.dp_epsilon and (fault := promise_fault(self)):
+            raise ValueError(fault)
         if self.dp_epsilon and self.dataset == "nodes" and not self.dp_delta:
             raise ValueError("dataset = 'nodes': nobody knows how many images there are, so dp-delta must be set")
         if self.dataset.partition(":")[0] not in ON_HUB:

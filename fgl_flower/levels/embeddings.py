@@ -11,7 +11,7 @@ quantisation by k-means) and each different one travels once: see `fgl_flower.wi
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -23,7 +23,10 @@ from fgl_flower.foundation.text import TextEncoder
 from fgl_flower.levels.holdings import Holdings
 from fgl_flower.levels.instance import caption_prompts
 from fgl_flower.levels.level import Description, Level, Offered
+from fgl_flower.levels.noisy_embeddings import describe_with_noise, groups, offer_of_noisy
 from fgl_flower.levels.offers import Offer, own_name
+from fgl_flower.levels.public_basis import caption_vocabulary
+from fgl_flower.privacy.accountant import Release
 from fgl_flower.wire.payload import Prompt, PromptPayload
 from fgl_flower.wire.vectors import Vectors
 
@@ -79,8 +82,30 @@ class Embeddings(Level):
         """Return how an embedding is named."""
         return {"prompt-level = 'embeddings'": f"{config.embedding_centre} of {{class}}, {{style}}, 1"}
 
+    def universe(self, config: RunConfig, classes: Sequence[str], domains: Sequence[str]) -> tuple[Prompt, ...]:
+        """Return a name of every group."""
+        return groups(config, classes, domains)
+
+    def check(self, config: RunConfig, classes: Sequence[str], domains: Sequence[str]) -> None:
+        """Refuse noise on captions of unknown words."""
+        if config.dp_epsilon:
+            caption_vocabulary(config, domains)
+
+    def releases(self, config: RunConfig) -> tuple[Release, ...]:
+        """Return one list of real numbers."""
+        return (Release("prompts", continuous=True),)
+
+    def with_noise(self, held: Holdings, classes: Collection[str], noise: float) -> Description:
+        """Return noisy means in a public basis."""
+        return describe_with_noise(held, classes, noise)
+
     def offer(self, payloads: Sequence[PromptPayload], config: RunConfig, classes: Sequence[str]) -> Offered:
-        """Return every client's embeddings under names of their own: those of two clients are never the same."""
+        """Return every client's embeddings under names of their own: those of two clients are never the same.
+
+        Under `dp-epsilon` the noisy means of all clients together, see `fgl_flower.levels.noisy_embeddings`.
+        """
+        if config.dp_epsilon:
+            return offer_of_noisy(payloads, config)
         offers, embeddings = [], {}
         for payload in payloads:
             for p in payload.prompts:

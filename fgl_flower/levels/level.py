@@ -3,13 +3,14 @@
 import inspect
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self
 
 from fgl_flower.config import RunConfig
 from fgl_flower.extension_points import PROMPT_LEVEL
 from fgl_flower.levels.offers import Offer, merge
+from fgl_flower.privacy.accountant import Release
 from fgl_flower.wire.limits import Kind
 from fgl_flower.wire.payload import Prompt, PromptPayload
 from fgl_flower.wire.vectors import Vectors
@@ -115,10 +116,31 @@ class Level:
     def universe(self, config: RunConfig, classes: Sequence[str], domains: Sequence[str]) -> tuple[Prompt, ...] | None:
         """Return every prompt that any client of a federation could send, whatever its images are, each once.
 
-        None where prompts depend on images beyond their labels: such a level has no differential privacy. Of the others
-        `describe` must count an image in one prompt at most, and once: the noise is made for that.
+        None where the level has no differential privacy, as prompts depend on images beyond their labels; see
+        `with_noise`.
         """
         return None
+
+    def with_noise(self, held: "Holdings", classes: Collection[str], noise: float) -> Description | None:
+        """Return what a client says of these classes under `dp-epsilon`, where that is more than noisy counts.
+
+        None, as here: the client sends the count of every prompt of `universe` with noise, and `describe` must count an
+        image in one prompt at most, and once. A level of your own that returns a description makes `releases` of lists
+        of numbers that an image changes by 1 at most, in the Euclidean norm.
+
+        Parameters
+        ----------
+        held : Holdings
+            May be empty.
+        classes : collection of str
+        noise : float
+            Standard deviation of the noise on each number.
+        """
+        return None
+
+    def releases(self, config: RunConfig) -> tuple[Release, ...]:
+        """Return what a client sends of its images in a run at this level under `dp-epsilon`."""
+        return (Release("prompts"),)
 
     def check(self, config: RunConfig, classes: Sequence[str], domains: Sequence[str]) -> None:
         """Raise `ConfigError` if this level cannot work with a configuration and a federation's classes and domains."""

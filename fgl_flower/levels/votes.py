@@ -18,6 +18,7 @@ from fgl_flower.levels.image_features import CAPTIONS, encoder_folder
 from fgl_flower.levels.level import ClientModel, Description, Level, Offered
 from fgl_flower.levels.offers import Offer
 from fgl_flower.levels.vocabulary import Vocabulary, vocabulary_of
+from fgl_flower.privacy.accountant import Release
 from fgl_flower.wire.codec import texts_fault
 from fgl_flower.wire.limits import Limits
 from fgl_flower.wire.payload import FEDERATION, Prompt, PromptPayload
@@ -58,6 +59,10 @@ class Votes(Level):
             for label in classes
             for candidate in vocabulary.candidates(label, config.vote_candidates, config.seed)
         )
+
+    def releases(self, config: RunConfig) -> tuple[Release, ...]:
+        """Return the lists of votes, one each time."""
+        return (Release("votes", config.vote_rounds),)
 
     def check(self, config: RunConfig, classes: Sequence[str], domains: Sequence[str]) -> None:
         """Refuse a vocabulary that cannot be read or whose prompts cannot, more rounds than it has words for, and a

@@ -83,7 +83,8 @@ class Result(BaseModel):
     privacy: dict[str, float] = Field(
         {},
         description="dp-epsilon: 'epsilon' and 'delta' promised to each image of a client, what the 'releases' with "
-        "'noise' (standard deviation) have 'spent' of it by the accountant, and the 'least' noisy count that is sent. "
+        "'noise' (standard deviation, in units of what an image changes) have 'spent' of it by the accountant; the "
+        "'least' noisy count that is sent; of DP-SGD the 'rate' at which images are drawn and the norm to 'clip' to. "
         "Empty: nothing is promised.",
     )
     quarantined: dict[str, str] = Field({}, description="Clients that were shut out, and why.")

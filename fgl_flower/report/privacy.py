@@ -47,7 +47,8 @@ def promise(result: Result) -> str:
     return (
         f"what clients sent is differentially private for each of their images: epsilon {promised['spent']:.3g} of "
         f"{promised['epsilon']:g} at delta {promised['delta']:.2g}, by noise of standard deviation "
-        f"{promised['noise']:.3g} on {_releases(promised)}" + (f"; {_least(promised)}" if "least" in promised else "")
+        f"{promised['noise']:.3g} {_noised(promised)} in {_releases(promised)}"
+        + (f"; {_least(promised)}" if "least" in promised else "")
     )
 
 
@@ -71,13 +72,23 @@ def _promised(result: Result) -> list[tuple[str, str]]:
     rows = [
         (name, f"epsilon {promised['epsilon']:g} at delta {promised['delta']:.2g}, for each image of a client"),
         ("spent by the accountant", f"epsilon {promised['spent']:.3g} by {_releases(promised)}"),
-        ("noise", f"standard deviation {promised['noise']:.3g} on each count, added by the client"),
+        ("noise", f"standard deviation {promised['noise']:.3g} {_noised(promised)}, added by the client"),
     ]
     return rows + ([("least count", _least(promised))] if "least" in promised else [])
 
 
 def _releases(promised: dict[str, float]) -> str:
-    return f"{promised['releases']:.0f} list{'' if promised['releases'] == 1 else 's'} of counts"
+    times, plural = f"{promised['releases']:,.0f}", "" if promised["releases"] == 1 else "s"
+    if "rate" in promised:
+        rate = f"in each of which an image takes part with probability {promised['rate']:.3g}"
+        return f"{times} step{plural} of a client's training, {rate}"
+    return f"{times} list{plural} of numbers"
+
+
+def _noised(promised: dict[str, float]) -> str:
+    if "clip" in promised:
+        return f"times the norm of {promised['clip']:g}, to which an image's gradient is clipped,"
+    return "on each number"
 
 
 def _least(promised: dict[str, float]) -> str:

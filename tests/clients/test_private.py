@@ -77,6 +77,12 @@ def test_how_the_model_does_is_told_once_with_noise() -> None:
     assert "privacy budget for evaluation is spent" in str(again.error.reason)
 
 
+def test_a_question_that_the_promise_does_not_count_is_refused() -> None:
+    config = CONFIG.model_copy(update={"client_evaluation": False})
+    reply = ask(InlineGrid(app, 2, config.to_flat()), "evaluate.by_class", model())
+    assert "has none for evaluation" in str(reply.error.reason)
+
+
 @pytest.mark.parametrize(("kind", "what"), [("train", "models"), ("evaluate", "losses")])
 def test_what_has_no_promise_is_refused(kind: str, what: str) -> None:
     reply = ask(InlineGrid(app, 2, CONFIG.to_flat()), kind, model())
@@ -84,17 +90,18 @@ def test_what_has_no_promise_is_refused(kind: str, what: str) -> None:
     assert f"has none for {what}" in str(reply.error.reason)
 
 
-@pytest.mark.parametrize("level", ["instance", "embeddings", "tokens", "auto"])
+@pytest.mark.parametrize("level", ["instance", "tokens", "auto"])
 def test_a_level_that_can_keep_no_promise_is_refused_before_a_run(level: str) -> None:
-    with pytest.raises(ConfigError, match=r"no differential privacy.*to names, class, class-style or votes"):
+    with pytest.raises(
+        ConfigError, match=r"no differential privacy.*to names, class, class-style, embeddings or votes"
+    ):
         preflight(CONFIG.model_copy(update={"prompt_level": level}))
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"method": "fedavg", "rounds": 2}, "use method = 'fgl'"),
-        ({"method": "mixed"}, "use method = 'fgl'"),
+        ({"method": "mixed"}, "use 'fgl', 'fedavg'"),
         ({"rounds": 2}, "set rounds to 0"),
         ({"dataset": "nodes", "classes": "a, b"}, "dp-delta must be set"),
     ],

@@ -10,8 +10,9 @@ from clients import private
 from experiments.audit.promise import examine
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
+from fgl_flower.learning import private_training
 from fgl_flower.privacy.audit import epsilon_at_least
-from fgl_flower.privacy.noise import noised
+from fgl_flower.privacy.noise import gaussian, noised
 
 CONFIG = RunConfig(
     private_images=400, clients=2, prompt_level="class", dp_epsilon=1.0, client_evaluation=False, device="cpu"
@@ -54,6 +55,21 @@ def test_a_value_that_is_told_again_with_new_noise_is_caught(monkeypatch: pytest
 
     monkeypatch.setattr(private, "noised", told_often)
     assert examine(CONFIG, trials=1000).broken
+
+
+STEPS = CONFIG.model_copy(update={"method": "fedavg", "rounds": 2, "local_epochs": 1, "batch_size": 400})
+
+
+def test_a_clients_training_keeps_its_promise() -> None:
+    found = examine(STEPS, trials=200)
+    assert (found.promise.releases, found.promise.made[0].rate) == (2, 1.0)
+    assert not found.broken
+    assert found.spent == pytest.approx(1.0, abs=0.01)
+
+
+def test_training_with_a_tenth_of_the_noise_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(private_training, "gaussian", lambda count, deviation: gaussian(count, deviation / 10))
+    assert examine(STEPS, trials=200).broken
 
 
 def test_without_a_promise_there_is_nothing_to_test() -> None:

@@ -28,7 +28,7 @@ def test_an_fgl_run_says_level_and_promise(tmp_path: Path) -> None:
     assert "names of the classes and styles" in rows["what left a client"]
     assert "how many of its images the one-shot model gets right" in rows["what left a client"]
     assert "epsilon 2 at delta 0.001" in rows["differential privacy"]
-    assert "epsilon 1.98 by 3 lists of counts" in rows["spent by the accountant"]
+    assert "epsilon 1.98 by 3 lists of numbers" in rows["spent by the accountant"]
     assert "deviation 2.5" in rows["noise"]
     assert rows["least count"] == "counts below 9.2 were left out"
     assert run.result is not None

@@ -1,0 +1,181 @@
+"""A few directions in which captions differ, made of public sentences alone.
+
+A prompt embedding has thousands of numbers, and differential privacy takes noise on each. But what captions say lies in
+few directions. They are found (principal components) among the embeddings of sentences made of a public vocabulary:
+clients and server make the same ones, and they cost no privacy. The sentences also tell what each word adds to the
+coordinates (least squares), by which words are found for given ones.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from fgl_flower.config import RunConfig
+from fgl_flower.errors import ConfigError
+from fgl_flower.foundation.miniature import NAMES
+from fgl_flower.foundation.origin import Origin
+from fgl_flower.foundation.pooled import PooledEncoder, prompt_encoder
+from fgl_flower.foundation.text import TextEncoder
+from fgl_flower.levels.vocabulary import MINIATURE, STYLE, Vocabulary
+
+__all__ = ["PublicBasis", "caption_vocabulary"]
+
+_CAPTION = "a {size} {colour} {shape} on a {background} background"  # as the miniature captioner says
+_NOTHING = "image"  # in place of a class or a style that is not told
+_SENTENCES = 2000
+_OF_A_STYLE = 100  # sentences by which a style is told
+_RIDGE = 1.0
+_STARTS, _PASSES, _LISTED = 32, 3, 64  # of the search for words
+
+Words = tuple[str, ...]
+
+
+def caption_vocabulary(config: RunConfig, domains: Sequence[str]) -> Vocabulary:
+    """Return the public words of captions, `vocabulary` or those of the shipped generator, domains as styles.
+
+    Raises
+    ------
+    ConfigError
+        If the generator is another one and the run names no vocabulary, or its file cannot be read.
+    """
+    if config.vocabulary:
+        return Vocabulary.read(config.vocabulary).with_domains(domains)
+    if config.generator not in NAMES:
+        raise ConfigError(
+            "prompt-level = 'embeddings' with dp-epsilon needs words that captions are made of: set vocabulary to a "
+            "file of them, which lies on the server and on every node"
+        )
+    template = f"a {{style}} of {_CAPTION}" if domains else _CAPTION
+    return replace(MINIATURE, template=template).with_domains(domains)
+
+
+@dataclass(frozen=True, eq=False)
+class PublicBasis:
+    """Coordinates of captions, at most 1 in norm.
+
+    Attributes
+    ----------
+    encoder : TextEncoder or PooledEncoder
+    vocabulary : Vocabulary
+    shape : tuple of int
+        (tokens, width) of a prompt embedding.
+    mean : numpy.ndarray
+        (tokens * width,)
+    components : numpy.ndarray
+        (dimensions, tokens * width), orthonormal rows.
+    scale : float
+        Length of an embedding, from the mean and within these directions, that nearly all sentences keep below.
+    effects : mapping of str to numpy.ndarray
+        By group of the vocabulary, styles left out: (words, dimensions), what a word adds to the coordinates.
+    """
+
+    encoder: TextEncoder | PooledEncoder
+    vocabulary: Vocabulary
+    shape: tuple[int, int]
+    mean: np.ndarray
+    components: np.ndarray
+    scale: float
+    effects: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(cls, config: RunConfig, domains: Sequence[str]) -> "PublicBasis":
+        """Return the basis of a run; made once a process.
+
+        Raises
+        ------
+        ConfigError
+            See `caption_vocabulary`; a `ModelError` if the generator has no text encoder of CLIP's kind.
+        """
+        return _basis(Origin.configured(config), caption_vocabulary(config, domains), config.dp_dimensions)
+
+    def coordinates(self, texts: Sequence[str]) -> np.ndarray:
+        """Return (texts, dimensions) float64 of at least one text; what is longer than 1 is scaled down to it."""
+        result = (_encoded(self.encoder, texts) - self.mean) @ self.components.T / self.scale
+        return result / np.maximum(1.0, np.linalg.norm(result, axis=1, keepdims=True))
+
+    def embedding(self, coordinates: np.ndarray) -> np.ndarray:
+        """Return the (tokens, width) float32 prompt embedding at (dimensions,) coordinates."""
+        return (self.mean + self.scale * coordinates @ self.components).reshape(self.shape).astype(np.float32)
+
+    def sentence(self, words: Words, style: str, label: str = "") -> str:
+        """Return the sentence of a word for each group but the styles, in a style, of a class."""
+        filled = dict(zip(self.effects, words, strict=True))
+        return self.vocabulary.text(label or _NOTHING, {STYLE: style or _NOTHING, **filled})
+
+    @lru_cache(maxsize=64)  # noqa: B019 (a process has one basis, as long as it lives)
+    def offset(self, style: str) -> np.ndarray:
+        """Return the mean of sentences in a style, (dimensions,): without it words alone are left of a caption."""
+        rng = np.random.default_rng(1)
+        groups = [words for name, words in self.vocabulary.groups if name != STYLE]
+        drawn = [tuple(words[int(rng.integers(len(words)))] for words in groups) for _ in range(_OF_A_STYLE)]
+        return self.coordinates([self.sentence(words, style) for words in drawn]).mean(axis=0)
+
+    def nearest(self, target: np.ndarray, style: str, count: int) -> list[Words]:
+        """Return the words of the sentences nearest to (dimensions,) coordinates, nearest first.
+
+        Words are first searched for as if each added its effect, group by group from several beginnings, then the best
+        are encoded in this style.
+
+        Parameters
+        ----------
+        target : numpy.ndarray
+            Without the `offset` of its style.
+        style : str
+        count : int
+            At most so many.
+        """
+        effects = list(self.effects.values())
+        rng = np.random.default_rng(0)
+        found: dict[tuple[int, ...], float] = {}
+        for _ in range(_STARTS):
+            chosen = [int(rng.integers(len(one))) for one in effects]
+            for place in list(range(len(effects))) * _PASSES:
+                others = sum(effects[p][chosen[p]] for p in range(len(effects)) if p != place)
+                distances = np.linalg.norm(effects[place] + others - target, axis=1)  # (words,)
+                for word, distance in enumerate(distances):
+                    found[(*chosen[:place], word, *chosen[place + 1 :])] = float(distance)
+                chosen[place] = int(np.argmin(distances))
+        groups = [words for name, words in self.vocabulary.groups if name != STYLE]
+        near = sorted(found, key=found.__getitem__)[:_LISTED]
+        listed = [tuple(words[i] for words, i in zip(groups, numbers, strict=True)) for numbers in near]
+        exact = self.coordinates([self.sentence(words, style) for words in listed]) - self.offset(style)
+        order = np.argsort(np.linalg.norm(exact - target, axis=1), kind="stable")
+        return [listed[i] for i in order[:count]]
+
+
+@lru_cache(maxsize=1)
+def _basis(origin: Origin, vocabulary: Vocabulary, dimensions: int) -> PublicBasis:
+    encoder, groups = prompt_encoder(origin), vocabulary.groups
+    rng = np.random.default_rng(0)
+    drawn = np.stack([rng.integers(len(words), size=_SENTENCES) for _, words in groups], axis=1)
+    texts = [
+        vocabulary.text(_NOTHING, {name: words[i] for (name, words), i in zip(groups, row, strict=True)})
+        for row in drawn.tolist()
+    ]
+    rows = _encoded(encoder, texts).astype(np.float32)
+    shape = encoder.encode(texts[:1]).shape
+    mean = rows.mean(axis=0)
+    rows -= mean
+    # By sentences: they are fewer than a large encoder's tokens times width.
+    _, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64))
+    components = (vectors[:, ::-1][:, :dimensions].T @ rows).astype(np.float64)
+    components /= np.linalg.norm(components, axis=1, keepdims=True)
+    largest = np.abs(components).argmax(axis=1)
+    components *= np.sign(components[np.arange(len(components)), largest])[:, None]  # the same on every machine
+    inside = rows @ components.T
+    scale = float(np.quantile(np.linalg.norm(inside, axis=1), 0.95))
+    chosen = np.concatenate([np.eye(len(words))[drawn[:, i]] for i, (_, words) in enumerate(groups)], axis=1)
+    chosen -= chosen.mean(axis=0)
+    solved = np.linalg.solve(chosen.T @ chosen + _RIDGE * np.eye(chosen.shape[1]), chosen.T @ (inside / scale))
+    parts = np.split(solved, np.cumsum([len(words) for _, words in groups])[:-1])
+    effects = {name: part for (name, _), part in zip(groups, parts, strict=True) if name != STYLE}
+    return PublicBasis(encoder, vocabulary, (shape[1], shape[2]), mean, components, scale, effects)
+
+
+def _encoded(encoder: TextEncoder | PooledEncoder, texts: Sequence[str]) -> np.ndarray:
+    different = list(dict.fromkeys(texts))
+    rows = encoder.encode(different).numpy().reshape(len(different), -1).astype(np.float64)
+    places = {text: i for i, text in enumerate(different)}
+    return rows[[places[text] for text in texts]]

@@ -11,9 +11,11 @@ import pytest
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from fgl_flower.config import RunConfig
 from fgl_flower.errors import RunError
 from fgl_flower.levels.vocabulary import Candidate, Vocabulary
 from fgl_flower.levels.votes import Votes
+from fgl_flower.preflight import preflight
 from fgl_flower.records.ledger import Ledger
 from fgl_flower.simulation import InlineGrid
 from fgl_flower.wire.codec import encode
@@ -25,6 +27,7 @@ from strategies.evolution import Evolution
 from strategies.gate import Gate
 from strategies.guarded_grid import GuardedGrid
 from tests.guarded import CLIENTS, GLOBAL
+from tests.tiny_classifiers import save_classifier
 from tests.whole_runs import served, small
 
 WORDS = Vocabulary(
@@ -207,23 +210,34 @@ def _config() -> Any:
     return ConfigRecord({"server-round": 0})
 
 
-def test_a_run_tells_its_votes_and_what_they_spend(tmp_path: Path, tiny_checkpoint: Path) -> None:
+def a_run(tmp_path: Path, generator: Path, **changes: Any) -> RunConfig:
     words = tmp_path / "words.toml"
     words.write_text(
         'template = "a {size} {colour} star"\nfirst = ["colour"]\n'
         '[words]\ncolour = ["red", "blue"]\nsize = ["small", "large"]\n'
     )
-    config = small(
-        tmp_path,
-        "fgl",
-        str(tiny_checkpoint),
-        dataset="world-codes",
-        prompt_level="votes",
-        vocabulary=str(words),
-        vote_images=1,
-        dp_epsilon=100.0,
-    )
+    keys = {"dataset": "world-codes", "prompt_level": "votes", "vocabulary": str(words), "vote_images": 1}
+    return small(tmp_path, "fgl", str(generator), **{**keys, **changes})
+
+
+def test_a_run_may_compare_images_by_an_encoder_of_its_own(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    encoder = save_classifier(tmp_path / "vit")
+    config = a_run(tmp_path, tiny_checkpoint, image_encoder=str(encoder), vote_rounds=1)
+    preflight(config)
     folder = served(config)
+    result = json.loads((folder / "result.json").read_text())
+    [model] = [model for model in result["models"] if model["role"] == "image-encoder"]
+    assert (model["id"], model["revision"][:7]) == (str(encoder), "sha256:")
+    ledger = json.loads((folder / "ledger.json").read_text())
+    size = sum(file.stat().st_size for file in encoder.iterdir())
+    assert [client["once"] for client in ledger["bytes_by_client"].values()] == [size] * 3
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    [votes] = [event for event in map(json.loads, lines) if event["event"] == "votes"]
+    assert sum(n for kept in votes["winners"].values() for n in kept.values()) == 120  # without noise all count
+
+
+def test_a_run_tells_its_votes_and_what_they_spend(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    folder = served(a_run(tmp_path, tiny_checkpoint, dp_epsilon=100.0))
     result = json.loads((folder / "result.json").read_text())
     assert result["privacy"]["releases"] == 4  # two votes, and two of how the model does
     assert result["privacy"]["spent"] <= 100

@@ -94,8 +94,9 @@ def vectors_of(coordinates: np.ndarray) -> np.ndarray:
 def offer_of_noisy(payloads: Sequence[PromptPayload], config: RunConfig) -> Offered:
     """Return what is drawn for the noisy means of all clients.
 
-    `embedding-centre = "medoid"`: of each class the `embedding-clusters` nearest public sentences, in each of its
-    styles. "mean": the embedding at the mean itself. Groups that noise alone could give are left out.
+    `embedding-centre = "medoid"`: of each class the words of the nearest public sentence, in each of its styles; kinds
+    of words in which its captions differ are filled in evenly, in `embedding-clusters` ways. "mean": the embedding at
+    the mean itself. Groups that noise alone could give are left out.
     """
     counts: dict[tuple[str, str], int] = {}
     sums: dict[tuple[str, str], np.ndarray] = {}
@@ -124,10 +125,12 @@ def offer_of_noisy(payloads: Sequence[PromptPayload], config: RunConfig) -> Offe
             continue
         total = sum(counts[label, style] for style in styles)
         words = sum(sums[label, style] - counts[label, style] * basis.offset(style) for style in styles) / total
-        for found in basis.nearest(np.asarray(words), largest, config.embedding_clusters):
-            for style in styles:
-                share = max(1, counts[label, style] // config.embedding_clusters)
-                offers.append(_offer(basis.sentence(found, style, label), label, style, share, senders[label, style]))
+        found = basis.nearest(np.asarray(words), largest)
+        for number, style in enumerate(styles):
+            filled = basis.fillings(found, config.embedding_clusters, config.seed + number)
+            share = max(1, counts[label, style] // len(filled))
+            texts = [basis.sentence(one, style, label) for one in filled]
+            offers += [_offer(text, label, style, share, senders[label, style]) for text in texts]
     return Offered(tuple(sorted(offers, key=lambda offer: offer.prompt)), embeddings)
 
 

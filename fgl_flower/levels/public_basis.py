@@ -108,25 +108,22 @@ class PublicBasis:
     def offset(self, style: str) -> np.ndarray:
         """Return the mean of sentences in a style, (dimensions,): without it words alone are left of a caption."""
         rng = np.random.default_rng(1)
-        groups = [words for name, words in self.vocabulary.groups if name != STYLE]
-        drawn = [tuple(words[int(rng.integers(len(words)))] for words in groups) for _ in range(_OF_A_STYLE)]
+        drawn = [tuple(words[int(rng.integers(len(words)))] for words in self._groups) for _ in range(_OF_A_STYLE)]
         return self.coordinates([self.sentence(words, style) for words in drawn]).mean(axis=0)
 
-    def nearest(self, target: np.ndarray, style: str, count: int) -> list[Words]:
-        """Return the words of the sentences nearest to (dimensions,) coordinates, nearest first.
+    def nearest(self, target: np.ndarray, style: str) -> Words:
+        """Return the words of the sentence nearest to the mean coordinates of some captions, "" where they differ.
 
-        Words are first searched for as if each added its effect, group by group from several beginnings, then the best
-        are encoded in this style.
+        Words are first searched for as if each added its effect, group by group from several beginnings, and the best
+        are encoded in this style. Then a group is left open where the mean over all of its words comes nearer.
 
         Parameters
         ----------
         target : numpy.ndarray
-            Without the `offset` of its style.
+            (dimensions,), without the `offset` of the style.
         style : str
-        count : int
-            At most so many.
         """
-        effects = list(self.effects.values())
+        groups, effects = self._groups, list(self.effects.values())
         rng = np.random.default_rng(0)
         found: dict[tuple[int, ...], float] = {}
         for _ in range(_STARTS):
@@ -137,12 +134,45 @@ class PublicBasis:
                 for word, distance in enumerate(distances):
                     found[(*chosen[:place], word, *chosen[place + 1 :])] = float(distance)
                 chosen[place] = int(np.argmin(distances))
-        groups = [words for name, words in self.vocabulary.groups if name != STYLE]
         near = sorted(found, key=found.__getitem__)[:_LISTED]
         listed = [tuple(words[i] for words, i in zip(groups, numbers, strict=True)) for numbers in near]
-        exact = self.coordinates([self.sentence(words, style) for words in listed]) - self.offset(style)
-        order = np.argsort(np.linalg.norm(exact - target, axis=1), kind="stable")
-        return [listed[i] for i in order[:count]]
+        exact = self._within(listed, style)  # (listed, dimensions)
+        first = int(np.argmin(np.linalg.norm(exact - target, axis=1)))
+        return self._opened(listed[first], exact[first], target, style)
+
+    def _opened(self, words: Words, at: np.ndarray, target: np.ndarray, style: str) -> Words:
+        """Return words without those of groups whose mean comes nearer to the target, the best group first."""
+        steps = [
+            self._within([(*words[:i], other, *words[i + 1 :]) for other in group], style).mean(axis=0) - at
+            for i, group in enumerate(self._groups)
+        ]
+        result, left = list(words), set(range(len(words)))
+        while left:
+            best = min(left, key=lambda i: float(np.linalg.norm(at + steps[i] - target)))
+            if np.linalg.norm(at + steps[best] - target) >= np.linalg.norm(at - target):
+                break
+            at = at + steps[best]
+            result[best] = ""
+            left.remove(best)
+        return tuple(result)
+
+    def fillings(self, words: Words, count: int, seed: int) -> list[Words]:
+        """Return at most so many different choices of the open words, each word of a group about as often."""
+        rng = np.random.default_rng(seed)
+        columns = [
+            np.concatenate([rng.permutation(group) for _ in range(-(-count // len(group)))])[:count].tolist()
+            if word == ""
+            else [word] * count
+            for word, group in zip(words, self._groups, strict=True)
+        ]
+        return list(dict.fromkeys(zip(*columns, strict=True)))
+
+    @property
+    def _groups(self) -> list[tuple[str, ...]]:
+        return [words for name, words in self.vocabulary.groups if name != STYLE]
+
+    def _within(self, listed: Sequence[Words], style: str) -> np.ndarray:
+        return self.coordinates([self.sentence(words, style) for words in listed]) - self.offset(style)
 
 
 @lru_cache(maxsize=1)

@@ -162,9 +162,9 @@ def test_an_inpainting_denoiser_under_the_plain_name_is_refused(made: Make) -> N
 @pytest.mark.parametrize(
     ("family", "level", "working"),
     [
-        ("lcm-sd", "tokens", "names, class, class-style, instance or auto"),
-        ("lcm-sd", "embeddings", "names, class, class-style, instance or auto"),
-        ("sdxl", "tokens", "names, class, class-style, instance, embeddings or auto"),
+        ("lcm-sd", "tokens", "names, class, class-style, instance, votes or auto"),
+        ("lcm-sd", "embeddings", "names, class, class-style, instance, votes or auto"),
+        ("sdxl", "tokens", "names, class, class-style, instance, embeddings, votes or auto"),
     ],
 )
 def test_levels_that_need_clip_name_those_that_do_not(made: Make, family: str, level: str, working: str) -> None:
@@ -190,7 +190,7 @@ def test_a_generator_of_ones_own_skips_all_but_levels_and_intervals() -> None:
     told = " ".join(notes(configured(own, **given)))
     assert all(key in told for key in ("scheduler", "guidance", "steps", "negative-prompt"))
     assert "guidance-until" in refused(own, guidance_until=0.5)
-    assert "class-style, instance or auto" in refused(own, prompt_level="embeddings")
+    assert "class-style, instance, votes or auto" in refused(own, prompt_level="embeddings")
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def configured(folder: Path, level: str, **keys: Any) -> RunConfig:
 def test_what_each_family_takes_is_told_before_the_round(folders: dict[str, Path]) -> None:
     for family in POOLED:
         check_generator(configured(folders[family], "embeddings"))
-        with pytest.raises(ModelError, match=r"set prompt-level to names, .*, instance, embeddings or auto"):
+        with pytest.raises(ModelError, match=r"set prompt-level to names, .*, instance, embeddings, votes or auto"):
             check_generator(configured(folders[family], "tokens"))
         assert ladder(configured(folders[family], "auto")) == ["class-style", "instance", "embeddings"]
     with pytest.raises(ModelError, match="XLPipeline or a StableDiffusion3Pipeline, and the generator"):

@@ -98,6 +98,26 @@ def test_the_server_finds_the_words_again_and_draws_them_in_every_style(sums: li
     assert {array.shape for array in means.embeddings.values()} == {(24, 64)}
 
 
+def test_words_in_which_captions_differ_are_left_open_and_filled_in_evenly() -> None:
+    basis = PublicBasis.of(CONFIG, STYLES)
+    kinds = dict(basis.vocabulary.groups)
+    sizes, backgrounds = kinds["size"], kinds["background"]
+    captions = [f"a photo of a {size} red star on a {ground} background" for size in sizes for ground in backgrounds]
+    mean = basis.coordinates(captions).mean(axis=0) - basis.offset("photo")
+    found = basis.nearest(mean, "photo")
+    assert dict(zip(basis.effects, found, strict=True)) == {
+        "shape": "star",
+        "colour": "red",
+        "size": "",
+        "background": "",
+    }
+    filled = basis.fillings(found, 30, 0)
+    assert {words[:2] for words in filled} == {("star", "red")}
+    assert len(filled) == len(set(filled)) <= len(sizes) * len(backgrounds)
+    assert {words[2] for words in filled} == set(sizes)
+    assert basis.fillings(("star", "red", "small", "white"), 8, 0) == [("star", "red", "small", "white")]
+
+
 def test_the_server_takes_what_a_client_sends() -> None:
     told = describe_with_noise(held([("BX-12", "photo")] * 30), CLASSES, 1.0)
     payload = PromptPayload(0, told.prompts, {"BX-12": 30}, kind="embeddings", arrays=told.arrays)

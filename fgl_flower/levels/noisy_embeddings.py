@@ -129,7 +129,7 @@ def offer_of_noisy(payloads: Sequence[PromptPayload], config: RunConfig) -> Offe
         for number, style in enumerate(styles):
             filled = basis.fillings(found, config.embedding_clusters, config.seed + number)
             share = max(1, counts[label, style] // len(filled))
-            texts = [basis.sentence(one, style, label) for one in filled]
+            texts = [basis.prompt(one, style, label) for one in filled]
             offers += [_offer(text, label, style, share, senders[label, style]) for text in texts]
     return Offered(tuple(sorted(offers, key=lambda offer: offer.prompt)), embeddings)
 

@@ -69,6 +69,8 @@ class PublicBasis:
         Length of an embedding, from the mean and within these directions, that nearly all sentences keep below.
     effects : mapping of str to numpy.ndarray
         By group of the vocabulary, styles left out: (words, dimensions), what a word adds to the coordinates.
+    template : str
+        Of prompts. To the miniature generator a caption without a pose shows none, a prompt of loose words any.
     """
 
     encoder: TextEncoder | PooledEncoder
@@ -78,6 +80,7 @@ class PublicBasis:
     components: np.ndarray
     scale: float
     effects: Mapping[str, np.ndarray]
+    template: str
 
     @classmethod
     def of(cls, config: RunConfig, domains: Sequence[str]) -> "PublicBasis":
@@ -88,7 +91,9 @@ class PublicBasis:
         ConfigError
             See `caption_vocabulary`; a `ModelError` if the generator has no text encoder of CLIP's kind.
         """
-        return _basis(Origin.configured(config), caption_vocabulary(config, domains), config.dp_dimensions)
+        vocabulary = caption_vocabulary(config, domains)
+        template = vocabulary.template if config.vocabulary else MINIATURE.template
+        return _basis(Origin.configured(config), vocabulary, template, config.dp_dimensions)
 
     def coordinates(self, texts: Sequence[str]) -> np.ndarray:
         """Return (texts, dimensions) float64 of at least one text; what is longer than 1 is scaled down to it."""
@@ -99,10 +104,16 @@ class PublicBasis:
         """Return the (tokens, width) float32 prompt embedding at (dimensions,) coordinates."""
         return (self.mean + self.scale * coordinates @ self.components).reshape(self.shape).astype(np.float32)
 
-    def sentence(self, words: Words, style: str, label: str = "") -> str:
-        """Return the sentence of a word for each group but the styles, in a style, of a class."""
-        filled = dict(zip(self.effects, words, strict=True))
-        return self.vocabulary.text(label or _NOTHING, {STYLE: style or _NOTHING, **filled})
+    def sentence(self, words: Words, style: str) -> str:
+        """Return the caption of a word for each group but the styles, in a style."""
+        return self.vocabulary.text(_NOTHING, self._filled(words, style))
+
+    def prompt(self, words: Words, style: str, label: str) -> str:
+        """Return the prompt by which such captions of a class are drawn."""
+        return replace(self.vocabulary, template=self.template).text(label, self._filled(words, style))
+
+    def _filled(self, words: Words, style: str) -> dict[str, str]:
+        return {STYLE: style or _NOTHING, **dict(zip(self.effects, words, strict=True))}
 
     @lru_cache(maxsize=64)  # noqa: B019 (a process has one basis, as long as it lives)
     def offset(self, style: str) -> np.ndarray:
@@ -176,7 +187,7 @@ class PublicBasis:
 
 
 @lru_cache(maxsize=1)
-def _basis(origin: Origin, vocabulary: Vocabulary, dimensions: int) -> PublicBasis:
+def _basis(origin: Origin, vocabulary: Vocabulary, template: str, dimensions: int) -> PublicBasis:
     encoder, groups = prompt_encoder(origin), vocabulary.groups
     rng = np.random.default_rng(0)
     drawn = np.stack([rng.integers(len(words), size=_SENTENCES) for _, words in groups], axis=1)
@@ -201,7 +212,7 @@ def _basis(origin: Origin, vocabulary: Vocabulary, dimensions: int) -> PublicBas
     solved = np.linalg.solve(chosen.T @ chosen + _RIDGE * np.eye(chosen.shape[1]), chosen.T @ (inside / scale))
     parts = np.split(solved, np.cumsum([len(words) for _, words in groups])[:-1])
     effects = {name: part for (name, _), part in zip(groups, parts, strict=True) if name != STYLE}
-    return PublicBasis(encoder, vocabulary, (shape[1], shape[2]), mean, components, scale, effects)
+    return PublicBasis(encoder, vocabulary, (shape[1], shape[2]), mean, components, scale, effects, template)
 
 
 def _encoded(encoder: TextEncoder | PooledEncoder, texts: Sequence[str]) -> np.ndarray:

@@ -18,7 +18,7 @@ from clients.policy import Policy, PolicyError
 from fgl_flower.privacy.accountant import Mechanism, epsilon_of
 
 
-def spend(policy: Policy, run: int, what: str, how: Mechanism | float, releases: int) -> None:
+def spend(policy: Policy, run: int, what: str, how: Mechanism, releases: int) -> None:
     """Write down releases that are about to leave, if what left before allows them.
 
     Parameters
@@ -29,8 +29,8 @@ def spend(policy: Policy, run: int, what: str, how: Mechanism | float, releases:
         Flower's id of the run, for the owner.
     what : str
         What leaves, for the owner.
-    how : Mechanism or float
-        How each list of numbers got its noise; a number: the standard deviation of discrete noise on counts.
+    how : Mechanism
+        How each list of numbers got its noise.
     releases : int
         How many lists of numbers leave.
 
@@ -41,7 +41,6 @@ def spend(policy: Policy, run: int, what: str, how: Mechanism | float, releases:
     """
     if not policy.epsilon:
         return
-    how = how if isinstance(how, Mechanism) else Mechanism(how)
     path = Path(policy.spent).expanduser()
     try:
         # Two runs may ask at the same time.

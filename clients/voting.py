@@ -69,6 +69,8 @@ def vote(
         require(client, promise, "votes")
         counts, skipped = told(counts, promise), 0
     payload = permitted(PromptPayload(client.partition_id, kind="votes", votes=tuple(counts), skipped=skipped), policy)
+    if promise is not None:
+        payload = replace(payload, held_back=0)  # of numbers with noise it would count noise
     if policy.max_bytes and object_bytes(encode(payload)) > policy.max_bytes:
         raise PolicyError(f"the owner permits replies of {policy.max_bytes:,} bytes, and so many votes take more")
     return payload
@@ -126,4 +128,5 @@ def permitted(payload: PromptPayload, policy: Policy) -> PromptPayload:
         most = np.zeros(len(votes), dtype=bool)
         most[np.argsort(-votes, kind="stable")[: policy.max_prompts]] = True
         kept &= most
-    return replace(payload, votes=tuple(np.where(kept, votes, 0).tolist()))
+    lost = int((~kept & (votes != 0)).sum())
+    return replace(payload, votes=tuple(np.where(kept, votes, 0).tolist()), held_back=lost)

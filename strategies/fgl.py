@@ -321,5 +321,6 @@ class FGL(Strategy):
 def _limits_of_owner(payload: PromptPayload) -> str:
     """Return how the owner's rules changed an answer, as the client says; "" if they did not."""
     changes = [f"it answered at the level {payload.level!r}"] if payload.level else []
-    changes += [f"it kept back {payload.held_back:,} prompts"] if payload.held_back else []
+    what = "votes for candidates" if payload.kind == "votes" else "prompts"
+    changes += [f"it kept back {payload.held_back:,} {what}"] if payload.held_back else []
     return f"client {payload.partition_id}: by its owner's rules {' and '.join(changes)}" if changes else ""

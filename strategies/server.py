@@ -313,6 +313,7 @@ class Server:
     def finish(self, outcome: Outcome) -> Result:
         """Test the final model, once, and return the run's result; of several models, one a client, the mean."""
         source, config, models = self.source, self.config, outcome.models
+        # A training's loss is of the weights before its last step, this one of those after it.
         if not self.diverged and len(self.validation):
             self._judge("training", self.validation_loss, self._rates(), HOPELESS)
         if len(models) == 1:

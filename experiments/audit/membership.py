@@ -4,8 +4,10 @@ Every run is the target once, and the others, less the run on the target's other
 the run's seed: the server, which is the attacker, knows it.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean
 
 import numpy as np
@@ -45,7 +47,7 @@ class Audited:
     runs : int
         Each is the target once; two fewer are its shadow models.
     accuracy : float
-        Mean of the runs' on the test split.
+        Mean of the runs' on the test split; NaN: there are no test images.
     unchanged : bool
         Whether all runs gave the same model, to the bit: then it tells nothing of who took part.
     rates : mapping of (attack, group) to Rates
@@ -65,8 +67,10 @@ def shadow_table(table: Table, choices: Sequence[Mapping[str, float]], models: i
     Raises
     ------
     ConfigError
-        If there are too few models, or a cell leaves no model or is an audit's run itself.
+        If there are too few models, there is more than one seed, or a cell leaves no model or is an audit's run itself.
     """
+    if len(table.seeds) > 1:
+        raise ConfigError(f"the table has seeds = {list(table.seeds)}, and an audit has one: halves vary instead")
     if models < LEAST_MODELS or models % 2:
         raise ConfigError(f"--models {models}: an even number from {LEAST_MODELS} on, as halves come in pairs")
     cells = []
@@ -78,7 +82,7 @@ def shadow_table(table: Table, choices: Sequence[Mapping[str, float]], models: i
         for half in range(1, models + 1):
             keys: Keys = {**cell.keys, **choice, "private-half": half}
             cells.append(Cell((*cell.names, str(half)), keys, ()))
-    return replace(table, axes=(*table.axes, _AXIS), cells=tuple(cells), seeds=table.seeds[:1], tune=None, against="")
+    return replace(table, axes=(*table.axes, _AXIS), cells=tuple(cells), tune=None, against="")
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,8 @@ def audit(
     seen = {"the final one": files}
     if rounds[0] and len({len(one) for one in rounds}) == 1:
         seen[f"those of {len(rounds[0])} rounds"] = rounds
-    accuracy = fmean(run.result.accuracy or 0.0 for run in runs if run.result)
+    tested = [run.result.accuracy for run in runs if run.result and run.result.accuracy is not None]
+    accuracy = fmean(tested) if tested else math.nan
     unchanged = len({run_files[0].read_bytes() for run_files in files}) == 1
     total, done = len(runs) * len(seen), 0
     result = []
@@ -140,11 +145,11 @@ def audit(
     return result
 
 
-def _signals(model: torch.nn.Module, path: object, records: _Records, device: str) -> tuple[np.ndarray, np.ndarray]:
+def _signals(model: torch.nn.Module, path: Path, records: _Records, device: str) -> tuple[np.ndarray, np.ndarray]:
     """Return logits of the probability of the label of each image and of its mirror image, (2, N) and (2, Z)."""
     from safetensors.torch import load_file
 
-    model.load_state_dict(load_file(str(path)))
+    model.load_state_dict(load_file(path))
     return _logits(model, records.private, device), _logits(model, records.others, device)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from markupsafe import Markup
 
 from experiments.audit.membership import GROUPS, Audited
 from fgl_flower.files import read_json, write_json, write_text
+from fgl_flower.privacy.membership import LEVELS
 from fgl_flower.report.drawing import COLOURS, INK, SERIES, axes, line_style, svg, titled
 from fgl_flower.report.parts import fill
 
-__all__ = ["FILE", "HEADINGS", "headline", "lines", "notes", "plain", "write"]
+__all__ = ["HEADINGS", "headline", "lines", "notes", "plain", "write"]
 
-FILE = "membership.json"
-LEVELS = ("0.001", "0.01")
+_FILE = "membership.json"
+_ENDS = ("", " low", " high")
 _POINTS = 200  # of a curve that are kept
 _LEAST = 1e-4  # false positive rate at which the plot begins
 
@@ -63,19 +65,23 @@ HEADINGS = (
 
 
 def write(found: Sequence[Audited], folder: Path, title: str, command: str) -> Path:
-    """Write the files of an audit, with what earlier ones of other methods found, and return the page's path."""
+    """Write the files of an audit and return the page's path.
+
+    What earlier audits by the same command, the same file and keys, found of other methods stays.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    kept: dict[str, Any] = read_json(folder / FILE, {})
-    for method in {one.method for one in found}:
+    earlier: dict[str, Any] = read_json(folder / _FILE, {})
+    kept = earlier["methods"] if earlier.get("command") == command else {}
+    for method in dict.fromkeys(one.method for one in found):
         kept[method] = [plain(one) for one in found if one.method == method]
-    write_json(folder / FILE, kept)
+    write_json(folder / _FILE, {"command": command, "methods": kept})
     entries = [entry for entries in kept.values() for entry in entries]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*HEADINGS[:4], "group", *HEADINGS[4:6], *(f"{name}{end}" for name in LEVELS for end in _ENDS)])
+    writer.writerow([*HEADINGS[:4], "group", *HEADINGS[4:6], *(f"{level:g}{end}" for level in LEVELS for end in _ENDS)])
     for entry in entries:
         for rate in entry["rates"]:
-            at = [value for level in LEVELS for value in rate["at"][level]]
+            at = [value for level in LEVELS for value in rate["at"][f"{level:g}"]]
             writer.writerow([*_who(entry), rate["group"], rate["attack"], rate["auc"], *at])
     write_text(folder / "membership.csv", text.getvalue())
     page = fill(
@@ -88,9 +94,6 @@ def write(found: Sequence[Audited], folder: Path, title: str, command: str) -> P
     )
     write_text(folder / "membership.html", page)
     return folder / "membership.html"
-
-
-_ENDS = ("", " low", " high")
 
 
 def plain(one: Audited) -> dict[str, Any]:
@@ -111,7 +114,7 @@ def plain(one: Audited) -> dict[str, Any]:
         "method": one.method,
         "models": one.models,
         "runs": one.runs,
-        "accuracy": one.accuracy,
+        "accuracy": None if math.isnan(one.accuracy) else one.accuracy,
         "unchanged": one.unchanged,
         "rates": rates,
     }
@@ -125,7 +128,8 @@ def _thin(curve: np.ndarray) -> list[list[float]]:
 
 
 def _who(entry: Mapping[str, Any]) -> list[str]:
-    return [entry["method"], entry["models"], str(entry["runs"]), f"{entry['accuracy']:.1%}"]
+    accuracy = "" if entry["accuracy"] is None else f"{entry['accuracy']:.1%}"
+    return [entry["method"], entry["models"], str(entry["runs"]), accuracy]
 
 
 def lines(entries: Sequence[Mapping[str, Any]], group: str) -> list[list[str]]:
@@ -134,7 +138,7 @@ def lines(entries: Sequence[Mapping[str, Any]], group: str) -> list[list[str]]:
     for entry in entries:
         for rate in entry["rates"]:
             if rate["group"] == group:
-                at = [_percent(*rate["at"][level]) for level in LEVELS]
+                at = [_percent(*rate["at"][f"{level:g}"]) for level in LEVELS]
                 result.append([*_who(entry), rate["attack"], f"{rate['auc']:.3f}", *at])
     return result
 

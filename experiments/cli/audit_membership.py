@@ -47,8 +47,8 @@ def membership(
     has the global models of every N-th round, as a curious server has. Rates are tuned as in fgl table, before, on all
     images.
 
-    Writes membership.json, membership.csv and membership.html into a folder of the file's name; an audit of some of
-    the methods leaves there what others found.
+    The file has one seed. Writes membership.json, membership.csv and membership.html into a folder of the file's name;
+    an audit of some of the methods (--only) leaves there what others of the same keys found.
 
     [bold]Examples[/]
 
@@ -66,7 +66,7 @@ def membership(
         from experiments.table.spec import Table
 
         table = Table.load(file, overrides(set_))
-        table = replace(table, cells=tuple(chosen_cells(table, only or [])))
+        table = replace(table, cells=tuple(asked := chosen_cells(table, only or [])))
         runs_dir, jobs = runs_dir.expanduser().resolve(), jobs or os.cpu_count() or 1
         shadow_table(table, [{}] * len(table.cells), models)  # what it refuses is refused before anything is tuned
         cells = Cells(runs_dir / "cells")
@@ -94,7 +94,8 @@ def membership(
                     whole = cells.get(table.config(cell, table.seeds[0], choices[i], runs_dir))
                     for run in [runs[0], *([whole] if whole else [])]:
                         record(run.path, "membership", *headline(own[0]))
-        command = shlex.join(["fgl", "audit", "membership", str(file), "--models", str(models)])
+        settings = [part for text in set_ or [] for part in ("--set", text)]
+        command = shlex.join(["fgl", "audit", "membership", str(file), *settings])
         page = write(found, runs_dir / f"{table.name}-audit", f"Membership: {table.title}", command)
         for group in GROUPS:
             if rows := lines(list(map(plain, found)), group):
@@ -109,5 +110,7 @@ def membership(
         console.print(f"page: {page}", soft_wrap=True, highlight=False)
     if failed:
         first = next(iter(cells.failures.values()))
-        errors.print(f"fgl: {failed} runs failed, the first because {first}; methods with a failed run are left out")
+        left_out = [name for cell in asked if (name := " · ".join(cell.names)) not in {one.method for one in found}]
+        without = f"; not audited for want of runs: {', '.join(left_out)}" if left_out else ""
+        errors.print(f"fgl: {failed} runs failed, the first because {first}{without}", markup=False, highlight=False)
         raise typer.Exit(EXIT_FAILED)

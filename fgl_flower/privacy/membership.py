@@ -17,9 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["ATTACKS", "LEAST_MODELS", "Rates", "Shadows", "lira_offline", "lira_online", "rates", "rmia"]
+__all__ = ["ATTACKS", "LEAST_MODELS", "LEVELS", "Rates", "Shadows", "lira_offline", "lira_online", "rates", "rmia"]
 
 LEAST_MODELS = 6  # without the target and its complement two are "in" and two "out": the least to have a spread
+LEVELS = (0.001, 0.01)  # false positive rates at which attacks are compared
 _MANY = 64  # models from which on each image has a spread of its own: fewer are too few to estimate it (LiRA)
 _LEAST_SPREAD = 1e-6  # of logits: models that are the same to the bit
 _GAMMA = 2.0  # RMIA's threshold on the ratio of ratios, as in its paper
@@ -87,10 +88,9 @@ def rmia(given: Shadows) -> np.ndarray:
 
     The reference of an image is the mean of "in" and "out" models; of the others all are "out".
     """
-    chosen = given.member[:, :]
-    p = _probability(given.shadows)  # (K, N)
-    inside = np.where(chosen, p, 0).sum(0) / chosen.sum(0)
-    outside = np.where(chosen, 0, p).sum(0) / (~chosen).sum(0)
+    member, p = given.member, _probability(given.shadows)  # (K, N)
+    inside = np.where(member, p, 0).sum(0) / member.sum(0)
+    outside = np.where(member, 0, p).sum(0) / (~member).sum(0)
     ratio = _probability(given.target) / ((inside + outside) / 2)
     other = np.sort(_probability(given.others) / _probability(given.shadows_on_others).mean(0))
     dominated = np.searchsorted(other, ratio / _GAMMA, side="right")
@@ -131,7 +131,7 @@ class Rates:
     curve: np.ndarray
 
 
-def rates(scores: np.ndarray, member: np.ndarray, levels: Sequence[float] = (0.001, 0.01)) -> Rates:
+def rates(scores: np.ndarray, member: np.ndarray, levels: Sequence[float] = LEVELS) -> Rates:
     """Return how well scores, the higher the likelier a member, tell so, (n,) each; there is one of either kind."""
     from scipy.stats import binomtest  # here: it takes a second
     from sklearn.metrics import auc, roc_curve

@@ -16,6 +16,7 @@ _LEAVES = {
     "tokens": "learned tokens of its classes or styles, the prompts in which they stand, how many images of each class",
     "auto": "names of classes and styles, and of classes on which the model does badly captions, embeddings or tokens",
 }
+_NOISY_MEANS = "of each class and style, the number of its images and the mean of their captions in a public basis"
 _AUDITS = {
     "promise": "audit of the promise",
     "prompts": "audit of the prompts",
@@ -35,7 +36,7 @@ def privacy_rows(run: Run) -> list[tuple[str, str]]:
     return [
         *level,
         ("what left a client", "; ".join(_left(run))),
-        *_promised(result),
+        *_promised(result, summed=run.config.prompt_level == "votes"),
         *(audits or [("audits", _NONE)]),
     ]
 
@@ -57,7 +58,8 @@ def _left(run: Run) -> list[str]:
     left = []
     if config.method == "fgl":
         own = f"what the level {config.prompt_level} makes of its images"
-        left.append(_LEAVES.get(config.prompt_level, own))
+        told = _LEAVES.get(config.prompt_level, own)
+        left.append(_NOISY_MEANS if config.dp_epsilon and config.prompt_level == "embeddings" else told)
         if config.client_evaluation:
             left.append("of each class, how many of its images the one-shot model gets right, of how many")
     if config.rounds:
@@ -65,7 +67,8 @@ def _left(run: Run) -> list[str]:
     return left
 
 
-def _promised(result: Result) -> list[tuple[str, str]]:
+def _promised(result: Result, *, summed: bool) -> list[tuple[str, str]]:
+    """Return rows on the promise; `summed`: the least count is one of all clients together."""
     name = "differential privacy"
     if not (promised := result.privacy):
         return [(name, "nothing is promised (dp-epsilon = 0)")]
@@ -74,7 +77,8 @@ def _promised(result: Result) -> list[tuple[str, str]]:
         ("spent by the accountant", f"epsilon {promised['spent']:.3g} by {_releases(promised)}"),
         ("noise", f"standard deviation {promised['noise']:.3g} {_noised(promised)}, added by the client"),
     ]
-    return rows + ([("least count", _least(promised))] if "least" in promised else [])
+    least = [("least count", _least(promised) + (", summed over all clients" if summed else ""))]
+    return rows + (least if "least" in promised else [])
 
 
 def _releases(promised: dict[str, float]) -> str:

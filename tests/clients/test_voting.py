@@ -165,6 +165,7 @@ def test_the_owners_rules_hold(tmp_path: Path) -> None:
     assert permitted(votes, Policy()) == votes
     assert permitted(votes, Policy(**{"min-images": 5})).votes == (0, 5, 0, 7)
     assert permitted(votes, Policy(**{"max-prompts": 1})).votes == (0, 0, 0, 7)
+    assert permitted(votes, Policy(**{"max-prompts": 1})).held_back == sum(n != 0 for n in votes.votes) - 1
     rules = tmp_path / "rules.toml"
     rules.write_text(f'never-mention = ["{CLASSES[0]}"]\n')
     grid = InlineGrid(app, 1, {**CONFIG.to_flat(), "dp-epsilon": 0.0}, {0: {"policy": str(rules)}})

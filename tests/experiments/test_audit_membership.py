@@ -1,6 +1,7 @@
 """Membership audits of real runs: what learns by heart is found, what never sees an image is not."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert fgl(monkeypatch, *arguments, "--only", "method=names") == 0
     assert "all 6 runs gave the same model to the bit" in " ".join(capsys.readouterr().out.split())
     assert fgl(monkeypatch, *arguments, "--only", "method=centralised") == 0
-    kept = json.loads((tmp_path / "who-audit" / "membership.json").read_text())
+    kept = json.loads((tmp_path / "who-audit" / "membership.json").read_text())["methods"]
     assert set(kept) == {"names", "centralised"}
     assert {rate["auc"] for rate in kept["names"][0]["rates"]} == {0.5}
     [run] = {path.parent for path in (tmp_path / "cells").glob("names_1_*/audit.json")}
@@ -108,6 +109,8 @@ def test_too_few_models_and_methods_without_one_are_refused(tmp_path: Path) -> N
     for models in (4, 7):
         with pytest.raises(ConfigError, match="--models"):
             shadow_table(table, [{}, {}], models)
+    with pytest.raises(ConfigError, match="seeds"):
+        shadow_table(replace(table, seeds=(0, 1)), [{}, {}], 6)
     local = Table.load(tmp_path / "who.toml", {"method": "local", "rounds": 1})
     with pytest.raises(ConfigError, match="local"):
         shadow_table(local, [{}, {}], 6)
@@ -118,5 +121,7 @@ def test_every_line_has_every_figure(tmp_path: Path) -> None:
     found = audit("a <b>", runs)
     shown = lines([plain(one) for one in found], "all")
     assert np.shape(shown) == (3, len(HEADINGS))
+    write([replace(found[0], method="other keys")], tmp_path / "page", "title", "another command")
     page = write(found, tmp_path / "page", "title", "command").read_text()
+    assert "other keys" not in page
     assert "a &lt;b&gt;" in page and "a <b>" not in page  # noqa: PT018

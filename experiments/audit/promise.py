@@ -1,8 +1,9 @@
 """The promise of `dp-epsilon` put to the test: a client's code asked very often, with and without an image."""
 
+import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -19,7 +20,7 @@ from fgl_flower.levels.holdings import Holdings
 from fgl_flower.levels.level import level_of
 from fgl_flower.levels.noisy_embeddings import COUNT, GRID, vectors_of
 from fgl_flower.levels.public_basis import PublicBasis
-from fgl_flower.privacy.audit import epsilon_at_least
+from fgl_flower.privacy.audit import epsilon_at_least, noise_at_most
 from fgl_flower.privacy.guarantee import Guarantee
 from fgl_flower.wire.ballot import Ballot
 from fgl_flower.wire.vectors import Vectors
@@ -35,7 +36,9 @@ class Tested:
     ----------
     promise : Guarantee
     at_least : float
-        Epsilon that the releases show at least, by trials, with 95 % confidence.
+        Epsilon that the answers show at least, with 95 % confidence, whatever the mechanism is.
+    by_noise : float
+        The same if the mechanism is what it is said to be but for how much noise it adds: of few trials much closer.
     spent : float
         Epsilon that they take by the accountant.
     trials : int
@@ -46,6 +49,7 @@ class Tested:
 
     promise: Guarantee
     at_least: float
+    by_noise: float
     spent: float
     trials: int
     prompt: str
@@ -53,7 +57,7 @@ class Tested:
     @property
     def broken(self) -> bool:
         """Whether more is given away than was promised."""
-        return self.at_least > self.promise.epsilon
+        return max(self.at_least, self.by_noise) > self.promise.epsilon
 
 
 def examine(
@@ -86,7 +90,9 @@ def examine(
         scores[:, trial] = score(there=False), score(there=True)
         progress(trial + 1, trials)
     at_least = epsilon_at_least(scores[0], scores[1], promise.delta)
-    return Tested(promise, at_least, promise.spent, trials, name)
+    noise = noise_at_most(scores[0], scores[1], promise.delta_at, promise.noise)
+    by_noise = replace(promise, noise=noise).spent if noise < math.inf else 0.0
+    return Tested(promise, at_least, by_noise, promise.spent, trials, name)
 
 
 def _of_training(promise: Guarantee) -> tuple[str, Callable[..., float]]:

@@ -33,10 +33,11 @@ def promise(
 ) -> None:
     """Test the promise of dp-epsilon: tell a client's answers with all of its images from those with one image less.
 
-    Prints the epsilon that the answers show at least (95 % confidence) beside that of the accountant. A mechanism that
-    is broken, for instance by too little noise, shows more than was promised, and the command exits with 1. One that is
-    not shows less, as trials are few and the accountant speaks of any attacker. Of federated training every trial goes
-    through all steps of a client's training, with one made-up image and without it: a few hundred trials take minutes.
+    Prints the epsilon that the answers show at least (95 % confidence) beside that of the accountant: of any mechanism,
+    and, which few trials show much more closely, of one that differs from the promised one in nothing but how much
+    noise it adds. A broken one, with half the noise or with a value told twice, shows more than was promised, and the
+    command exits with 1. Of federated training every trial goes through all steps of a client's training, with one
+    made-up image and without it: a few hundred trials take minutes.
     For RUN/config.toml of a finished run the figures are added to its report.
 
     [bold]Examples[/]
@@ -60,14 +61,16 @@ def promise(
         made = found.promise
         sentence = (
             f"client {client}, one image ({found.prompt}) more or less, {found.trials:,} answers each: epsilon is "
-            f"at least {found.at_least:.2f}; by the accountant it is {found.spent:.3g}, promised are "
+            f"at least {found.by_noise:.2f} ({found.at_least:.2f} if nothing is known of the mechanism); by the "
+            f"accountant it is {found.spent:.3g}, promised are "
             f"{made.epsilon:g} at delta {made.delta:.2g} (noise of standard deviation {made.noise:.3g}, "
             f"{made.releases} release(s))"
         )
         console.print(sentence, soft_wrap=True, markup=False, highlight=False)
         if (run := run_of(file, set_)) is not None:
-            figures = {"epsilon": made.epsilon, "delta": made.delta, "spent": found.spent, "at-least": found.at_least}
-            record(run, "promise", sentence, {**figures, "trials": found.trials, "broken": found.broken})
+            figures = {"epsilon": made.epsilon, "delta": made.delta, "spent": found.spent, "trials": found.trials}
+            shown = {"at-least": found.at_least, "at-least-by-noise": found.by_noise, "broken": found.broken}
+            record(run, "promise", sentence, {**figures, **shown})
         if found.broken:
             console.print("the promise is broken", style="red")
             raise typer.Exit(EXIT_FAILED)

@@ -15,10 +15,11 @@ from typing import Any
 
 from fgl_flower.errors import ConfigError
 
-__all__ = ["Mechanism", "Release", "default_delta", "epsilon_of", "noise_for"]
+__all__ = ["COARSE", "Mechanism", "Release", "default_delta", "epsilon_of", "noise_for", "privacy_losses"]
 
 _STEP = 1.0001  # by which noise that was found to this precision grows until it keeps the promise
-_GRID = 1e-3  # of the privacy losses of sampled releases; dp-accounting rounds so that epsilon is never too small
+_FINE = 1e-4  # grid of the privacy losses of continuous noise; dp-accounting rounds so that epsilon is never too small
+COARSE = 1e-3  # of sampled releases, and where less will do
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _noise_for(epsilon: float, delta: float, kinds: tuple[tuple[tuple[float, boo
         return epsilon_of(made, delta)
 
     most = 1.1 * math.exp(brentq(excess, math.log(1e-2), math.log(1e6), xtol=1e-6))
-    least = most / 2.2
+    least = most / 1.25  # close, as the losses of little noise are long lists
     while spent(least) <= epsilon:  # sampled releases need less
         most, least = least, least / 2
     noise = float(brentq(lambda noise: spent(noise) - epsilon, least, most, rtol=1e-4))
@@ -120,20 +121,29 @@ def epsilon_of(releases: Mapping[float, int] | Mapping[Mechanism, int], delta: f
     delta : float
         0 < delta < 1.
     """
+    made = {how if isinstance(how, Mechanism) else Mechanism(how): count for how, count in releases.items()}
+    return float(privacy_losses(made).get_epsilon_for_delta(delta)) if made else 0.0
+
+
+def privacy_losses(releases: Mapping[Mechanism, int], grid: float = _FINE) -> Any:
+    """Return the distribution of the privacy losses of at least one release, by dp-accounting.
+
+    `grid`: of the losses of continuous noise; a coarser one is faster and never makes delta too small.
+    """
     total: Any = None
     for how, count in releases.items():
-        composed = _distribution(how if isinstance(how, Mechanism) else Mechanism(how)).self_compose(count)
+        composed = _distribution(how, grid).self_compose(count)
         total = composed if total is None else total.compose(composed)
-    return 0.0 if total is None else float(total.get_epsilon_for_delta(delta))
+    return total
 
 
-def _distribution(how: Mechanism) -> Any:
+def _distribution(how: Mechanism, grid: float) -> Any:
     try:
         from dp_accounting.pld import privacy_loss_distribution as made
     except ImportError:
         raise ConfigError("dp-epsilon needs an extra: pip install 'fgl-flower[privacy]'") from None
     if how.continuous:
         return made.from_gaussian_mechanism(
-            how.noise, sampling_prob=how.rate, value_discretization_interval=_GRID if how.rate < 1 else 1e-4
+            how.noise, sampling_prob=how.rate, value_discretization_interval=max(grid, COARSE if how.rate < 1 else 0)
         )
     return made.from_discrete_gaussian_mechanism(how.noise, sampling_prob=how.rate)

@@ -2,14 +2,24 @@
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
+
+import numpy as np
 
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
 from fgl_flower.extension_points import is_strategy
 from fgl_flower.levels.level import level_of
-from fgl_flower.privacy.accountant import Mechanism, Release, default_delta, epsilon_of, noise_for
+from fgl_flower.privacy.accountant import (
+    COARSE,
+    Mechanism,
+    Release,
+    default_delta,
+    epsilon_of,
+    noise_for,
+    privacy_losses,
+)
 
 __all__ = ["Guarantee", "released"]
 
@@ -50,10 +60,18 @@ class Guarantee:
     @property
     def spent(self) -> float:
         """Epsilon of all of them together, by the accountant."""
+        return epsilon_of(self._made(), self.delta)
+
+    def delta_at(self, noise: float, epsilons: np.ndarray) -> np.ndarray:
+        """Return the delta that all releases keep at each epsilon, (n,), if this were their noise."""
+        losses = privacy_losses(replace(self, noise=noise)._made(), COARSE)
+        return np.asarray(losses.get_delta_for_epsilon(epsilons))
+
+    def _made(self) -> Counter[Mechanism]:
         made: Counter[Mechanism] = Counter()
         for release in self.made:
             made[self.mechanism(release)] += release.times
-        return epsilon_of(made, self.delta)
+        return made
 
     def covers(self, what: str) -> Release | None:
         """Return how often a client may send this; None: it must not."""

@@ -1,13 +1,20 @@
 """The noise keeps the promise, no more than needed, by formulas and by dp-accounting's own figures."""
 
 import math
+from pathlib import Path
 
 import pytest
+from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
+from dp_accounting.pld import PLDAccountant
 from dp_accounting.pld import privacy_loss_distribution as pld
 from scipy.stats import norm
 
+from experiments.table.spec import Table
+from fgl_flower.config import RunConfig
 from fgl_flower.privacy.accountant import Mechanism, Release, default_delta, epsilon_of, noise_for
+from fgl_flower.privacy.guarantee import Guarantee, released
 
+TABLES = Path(__file__).parents[2] / "experiments" / "tables"
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 
@@ -60,3 +67,35 @@ def test_drawing_fewer_images_takes_less_noise_and_kinds_add_up() -> None:
     assert noise_for(2.0, 1e-4, (Release("models", 20, 0.2, continuous=True),)) < noise_for(2.0, 1e-4, (steps,))
     assert noise_for(2.0, 1e-4, (steps, Release("evaluation", 2))) > noise_for(2.0, 1e-4, (steps,))
     assert epsilon_of({Mechanism(8.0, continuous=True): 2}, 1e-5) == pytest.approx(epsilon_of({8.0: 2}, 1e-5), rel=0.01)
+
+
+def shipped_promises() -> list[tuple[str, RunConfig]]:
+    """Return each way in which a shipped file keeps a promise, once, at the least epsilon it is used with."""
+    found: dict[tuple[str, tuple[Release, ...]], RunConfig] = {}
+    for path in sorted(TABLES.glob("*.toml")):
+        table = Table.load(path)
+        tried = [config for cell in table.cells for _, config in table.tuning(cell, Path("runs"))]
+        for config in [*(table.config(cell, table.seeds[0], {}, Path("runs")) for cell in table.cells), *tried]:
+            if config.dp_epsilon and (made := released(config, config.private_images)):
+                at = (path.stem, made)
+                if at not in found or found[at].dp_epsilon > config.dp_epsilon:
+                    found[at] = config
+    return [(name, config) for (name, _), config in found.items()]
+
+
+def test_of_every_shipped_file_the_epsilon_is_what_dp_accounting_says_of_the_same_events() -> None:
+    """`PLDAccountant` composes the events by itself; of discrete noise it knows the continuous mechanism alone."""
+    promises = shipped_promises()
+    assert {name for name, _ in promises} >= {"epsilon", "votes"}
+    for name, config in promises:
+        promise = Guarantee.of(config, config.private_images)
+        assert promise is not None
+        accountant = PLDAccountant()
+        for release in promise.made:
+            noise = GaussianDpEvent(promise.noise)
+            event = PoissonSampledDpEvent(release.rate, noise) if release.rate < 1 else noise
+            accountant.compose(SelfComposedDpEvent(event, release.times))
+        theirs = accountant.get_epsilon(promise.delta)
+        assert promise.noise > 1.5  # the discrete mechanism is nearly the continuous one
+        assert promise.spent == pytest.approx(theirs, rel=0.005), (name, promise)
+        assert promise.spent <= config.dp_epsilon

@@ -5,13 +5,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from clients import private
 from experiments.audit.promise import examine
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
 from fgl_flower.learning import private_training
-from fgl_flower.privacy.audit import epsilon_at_least
+from fgl_flower.levels import noisy_embeddings
+from fgl_flower.privacy.audit import epsilon_at_least, noise_at_most
 from fgl_flower.privacy.noise import gaussian, noised
 
 CONFIG = RunConfig(
@@ -37,24 +39,41 @@ def test_of_equal_answers_it_finds_nothing() -> None:
 
 
 def test_a_client_keeps_its_promise() -> None:
-    found = examine(CONFIG, trials=500)
-    assert 0 <= found.at_least < 1.0
+    found = examine(CONFIG.model_copy(update={"dp_epsilon": 4.0}), trials=1200)
+    assert 0 <= found.at_least < 4.0
+    assert 1.0 < found.by_noise < 4.0
     assert not found.broken
-    assert found.spent == pytest.approx(1.0, abs=0.01)
+    assert found.spent == pytest.approx(4.0, abs=0.01)
 
 
-def test_a_fifth_of_the_noise_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(private, "noised", lambda counts, deviation: noised(counts, deviation / 5))
-    assert examine(CONFIG, trials=1500).broken
+def halved(counts: Sequence[int], deviation: float) -> list[int]:
+    return noised(counts, deviation / 2)
 
 
-def test_a_value_that_is_told_again_with_new_noise_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    def told_often(counts: Sequence[int], deviation: float) -> list[int]:  # 36 times, and averaged by who listens
-        noise = np.random.default_rng().normal(0, deviation, (36, len(counts))).round().mean(axis=0)
-        return [round(count + more) for count, more in zip(counts, noise, strict=True)]
+def told_twice(counts: Sequence[int], deviation: float) -> list[float]:
+    """Return what who listens makes of counts that are told again with new noise."""
+    return [(one + other) / 2 for one, other in zip(noised(counts, deviation), noised(counts, deviation), strict=True)]
 
-    monkeypatch.setattr(private, "noised", told_often)
-    assert examine(CONFIG, trials=1000).broken
+
+@pytest.mark.parametrize("broken", [halved, told_twice])
+def test_half_the_noise_and_a_value_told_twice_are_caught(broken: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(private, "noised", broken)
+    found = examine(CONFIG.model_copy(update={"dp_epsilon": 4.0}), trials=1200)
+    assert found.at_least < 4.0 < found.by_noise  # few trials catch it by what is known of the noise alone
+    assert found.broken
+
+
+def test_of_gaussian_noise_the_bound_lies_closely_above_the_truth() -> None:
+    def delta_at(noise: float, epsilons: np.ndarray) -> np.ndarray:  # Balle and Wang, 2018
+        mu = 1 / noise
+        return norm.cdf(mu / 2 - epsilons / mu) - np.exp(epsilons) * norm.cdf(-mu / 2 - epsilons / mu)
+
+    rng = np.random.default_rng(1)
+    for deviation in (0.5, 1.0, 2.0):
+        without, with_it = rng.normal(0, deviation, 20_000), rng.normal(1, deviation, 20_000)
+        for promised in (deviation, 2 * deviation):  # what was promised has no say in it
+            assert deviation < noise_at_most(without, with_it, delta_at, promised) < 1.2 * deviation
+    assert noise_at_most(without, without, delta_at, 1.0) == math.inf
 
 
 STEPS = CONFIG.model_copy(update={"method": "fedavg", "rounds": 2, "local_epochs": 1, "batch_size": 400})
@@ -67,9 +86,24 @@ def test_a_clients_training_keeps_its_promise() -> None:
     assert found.spent == pytest.approx(1.0, abs=0.01)
 
 
-def test_training_with_a_tenth_of_the_noise_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(private_training, "gaussian", lambda count, deviation: gaussian(count, deviation / 10))
-    assert examine(STEPS, trials=200).broken
+def test_training_with_half_the_noise_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(private_training, "gaussian", lambda count, deviation: gaussian(count, deviation / 2))
+    assert examine(STEPS.model_copy(update={"dp_epsilon": 4.0}), trials=300).broken
+
+
+def test_embeddings_with_half_the_noise_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = CONFIG.model_copy(
+        update={
+            "prompt_level": "embeddings",
+            "embedding_groups": "class",
+            "dp_dimensions": 8,
+            "dp_epsilon": 4.0,
+            "private_images": 60,
+        }
+    )
+    assert not examine(config, trials=300).broken
+    monkeypatch.setattr(noisy_embeddings, "noised", lambda counts, deviation: noised(counts, deviation / 2))
+    assert examine(config, trials=300).broken
 
 
 def test_without_a_promise_there_is_nothing_to_test() -> None:

@@ -1,12 +1,14 @@
 """Reconstruction: a prompt is drawn by the run's generator. Is that more like the image it stands for than like others?
 
 The others are private images of any client of the same class and style, which prompts name anyway: what is measured is
-what captions, embeddings and tokens say beyond these names.
+what captions, embeddings and tokens say beyond these names. Likeness is measured by an image encoder and, as the run's
+own may favour what it has captioned, by SSIM, in which no model has a say.
 """
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -14,8 +16,9 @@ from scipy.stats import beta
 
 from clients.holdings import holdings
 from experiments.audit.answers import Answer
-from experiments.audit.looks import looks_of, readable_images
+from experiments.audit.looks import MOST_SIDE, Looks, looks_of, readable_images
 from experiments.audit.neighbours import unit
+from experiments.audit.perceptual import ssim_distance
 from fgl_flower.config import RunConfig
 from fgl_flower.data.rows import Rows
 from fgl_flower.data.sources import load_source
@@ -31,7 +34,6 @@ from fgl_flower.synthesis.store import SyntheticStore
 __all__ = ["Rebuilt", "nothing_to_rebuild", "rebuild"]
 
 _OTHERS = 20  # private images that each one is told from, at most
-_SIDE = 16  # of small versions, which are not used here
 
 Watch = Callable[[str, int, int], None]
 
@@ -53,6 +55,8 @@ class Rebuilt:
         Mean over the images of how often the drawing is more like its own image than like another; 0.5 is chance.
     low, high : float
         95 % interval over images, by Clopper and Pearson's formula: wider than needed, as an image counts in part.
+    ssim : float
+        The same as `auc` by SSIM of small versions.
     """
 
     client: int | None
@@ -62,6 +66,17 @@ class Rebuilt:
     auc: float
     low: float
     high: float
+    ssim: float
+
+
+class _Score(NamedTuple):
+    """How like an image's drawing is to it and to others, as cosines, and how often it is nearer to it than to one."""
+
+    client: int
+    own: float
+    other: float
+    nearer: float
+    nearer_by_ssim: float
 
 
 @dataclass(frozen=True)
@@ -118,39 +133,49 @@ def rebuild(
     targets = [target for answer in answers for target in _targets(answer, level, embeddings, count, rng)]
     others = {target.image: _others(private, target.image, rng) for target in targets}
     targets = [target for target in targets if len(others[target.image])]
-    drawn = _drawn(config, embeddings, targets, encoder, watch)
+    drawn, drawings = _drawn(config, embeddings, targets, encoder, watch)
     needed = np.unique([*others, *(i for chosen in others.values() for i in chosen.tolist())]).astype(np.int64)
     kept: list[int] = []
     looks = looks_of(
         readable_images([private.select(needed)], kept),
         len(needed),
         encoder,
-        _SIDE,
+        MOST_SIDE,
         lambda *at: watch("private images", *at),
     )
     centre = looks.embeddings.mean(0) if len(looks) else None
-    seen = dict(zip(needed[kept].tolist(), unit(looks.embeddings, centre), strict=True))
-    scores: list[tuple[int, float, float, float]] = []  # client, own, other, how often nearer to its own
+    private_units, drawn_units = unit(looks.embeddings, centre), unit(drawings.embeddings, centre)
+    seen = dict(zip(needed[kept].tolist(), range(len(kept)), strict=True))
+    scores: list[_Score] = []
     for target in targets:
         rivals = [seen[i] for i in others[target.image].tolist() if i in seen]
         if target.prompt not in drawn or target.image not in seen or not rivals:
             continue
-        vector = unit(drawn[target.prompt][None], centre)[0]
-        own, rest = float(seen[target.image] @ vector), np.stack(rivals) @ vector
-        nearer = float(((own > rest) + 0.5 * (own == rest)).mean())
-        scores.append((target.client, own, float(rest.mean()), nearer))
+        compared, drawing = [seen[target.image], *rivals], drawn[target.prompt]
+        cosines = private_units[compared] @ drawn_units[drawing]
+        pair = np.repeat(drawings.small[drawing][None], len(compared), axis=0)
+        likeness = -ssim_distance(looks.small[compared], pair)
+        own, other = float(cosines[0]), float(cosines[1:].mean())
+        scores.append(_Score(target.client, own, other, _nearer(cosines), _nearer(likeness)))
     if not scores:
         raise ConfigError("no client has an image that a prompt stands for, with others of its class and style")
-    clients = list(dict.fromkeys(score[0] for score in scores))
-    return [_summed(one, [s for s in scores if s[0] == one]) for one in clients] + [_summed(None, scores)]
+    clients = list(dict.fromkeys(score.client for score in scores))
+    return [_summed(one, [s for s in scores if s.client == one]) for one in clients] + [_summed(None, scores)]
 
 
-def _summed(client: int | None, scores: Sequence[tuple[int, float, float, float]]) -> Rebuilt:
-    own, other = (float(np.mean([score[i] for score in scores])) for i in (1, 2))
-    hits, count = sum(score[3] for score in scores), len(scores)
+def _nearer(likeness: np.ndarray) -> float:
+    """Return how often the first is more like the drawing than one of the rest; ties count half."""
+    own, rest = likeness[0], likeness[1:]
+    return float(((own > rest) + 0.5 * (own == rest)).mean())
+
+
+def _summed(client: int | None, scores: Sequence[_Score]) -> Rebuilt:
+    own, other = (float(np.mean([getattr(score, name) for score in scores])) for name in ("own", "other"))
+    hits, count = sum(score.nearer for score in scores), len(scores)
     low = float(beta.ppf(0.025, hits, count - hits + 1)) if hits > 0 else 0.0
     high = float(beta.ppf(0.975, hits + 1, count - hits)) if hits < count else 1.0
-    return Rebuilt(client, count, own, other, hits / count, low, high)
+    ssim = float(np.mean([score.nearer_by_ssim for score in scores]))
+    return Rebuilt(client, count, own, other, hits / count, low, high, ssim)
 
 
 def _standing(answer: Answer, name: str) -> tuple[Rows, list[str] | None]:
@@ -198,8 +223,8 @@ def _drawn(
     targets: Sequence[_Target],
     encoder: ImageEncoder,
     watch: Watch,
-) -> dict[tuple[str, str, str], np.ndarray]:
-    """Return the embedding of one drawing of each prompt; of those that the safety checker blanks none."""
+) -> tuple[dict[tuple[str, str, str], int], Looks]:
+    """Return one drawing of each prompt, by its position; of those that the safety checker blanks none."""
     prompts = list(dict.fromkeys(target.prompt for target in targets))
     plan = plan_of([(*prompt, 1) for prompt in prompts], settings_for(config), config.seed, embeddings)
     with tempfile.TemporaryDirectory() as folder:  # they are nobody's training images
@@ -208,8 +233,8 @@ def _drawn(
         pixels = {image.key: image.pixels() for image in store.read(set(plan.keys) & set(store.keys()))}
     at = [i for i, key in enumerate(plan.keys) if key in pixels]
     images = (Image.fromarray(pixels[plan.keys[i]]) for i in at)
-    looks = looks_of(images, len(at), encoder, _SIDE, lambda *n: watch("drawn images", *n))
-    return dict(zip((prompts[i] for i in at), looks.embeddings, strict=True))
+    looks = looks_of(images, len(at), encoder, MOST_SIDE, lambda *n: watch("drawn images", *n))
+    return {prompts[i]: position for position, i in enumerate(at)}, looks
 
 
 def _level(config: RunConfig, answers: Sequence[Answer]) -> str:

@@ -38,8 +38,8 @@ def prompts(
     that of an image of the client, beside the most frequent value of held-out images.
 
     With [bold]--reconstruct N[/]: what stands for an image (caption, embedding, learned token) is drawn by the run's
-    generator; how like is the drawing to that image, and to other private images of its class and style? An AUC of 0.5
-    is chance.
+    generator; how like is the drawing to that image, and to other private images of its class and style? By an image
+    encoder, and by SSIM, in which no model has a say. An AUC of 0.5 is chance.
 
     Below it, what the scrubber takes out of captions with planted names and numbers. For RUN/config.toml of a finished
     run the figures are added to its report.
@@ -106,10 +106,11 @@ def _inferred(inferred: "dict[str, Inferred]") -> Table:
 
 
 def _rebuilt(rows: "list[Rebuilt]") -> Table:
-    table = _table("drawn again, client", "images", "like its own", "like another", "AUC", "95 %")
+    table = _table("drawn again, client", "images", "like its own", "like another", "AUC", "95 %", "AUC by SSIM")
     for row in [*rows[:-1][:CLIENTS_SHOWN], rows[-1]]:
         name = "all" if row.client is None else str(row.client)
-        table.add_row(name, f"{row.images:,}", f"{row.own:.3f}", f"{row.other:.3f}", f"{row.auc:.3f}", _ends(row))
+        figures = (f"{figure:.3f}" for figure in (row.own, row.other, row.auc))
+        table.add_row(name, f"{row.images:,}", *figures, _ends(row), f"{row.ssim:.3f}")
     return table
 
 
@@ -137,8 +138,9 @@ def _summary(rows: "list[Told]", inferred: "dict[str, Inferred]", rebuilt: "list
         told = ", ".join(f"{kind} {one.told:.0%} ({one.guessed:.0%})" for kind, one in inferred.items())
         parts.append(f"attributes told (guessed): {told}")
     if rebuilt:
-        ends, count = _ends(rebuilt[-1]), rebuilt[-1].images
-        parts.append(f"reconstruction of {count:,} images: AUC {rebuilt[-1].auc:.3f} ({ends}), chance is 0.5")
+        last = rebuilt[-1]
+        aucs = f"AUC {last.auc:.3f} ({_ends(last)}), by SSIM {last.ssim:.3f}, chance is 0.5"
+        parts.append(f"reconstruction of {last.images:,} images: {aucs}")
     return "; ".join(parts)
 
 
@@ -155,7 +157,8 @@ def _figures(
     if rebuilt:
         last = rebuilt[-1]
         interval = [last.low, last.high]
-        figures["reconstruction"] = {"images": last.images, "auc": last.auc, "interval": interval, "encoder": encoder}
+        by_encoder = {"auc": last.auc, "interval": interval, "encoder": encoder}
+        figures["reconstruction"] = {"images": last.images, **by_encoder, "auc-by-ssim": last.ssim}
     return figures
 
 

@@ -39,7 +39,7 @@ def test_of_equal_answers_it_finds_nothing() -> None:
 
 
 def test_a_client_keeps_its_promise() -> None:
-    found = examine(CONFIG.model_copy(update={"dp_epsilon": 4.0}), trials=1200)
+    found = examine(CONFIG.model_copy(update={"dp_epsilon": 4.0}), trials=2000)
     assert 0 <= found.at_least < 4.0
     assert 1.0 < found.by_noise < 4.0
     assert not found.broken
@@ -58,7 +58,7 @@ def told_twice(counts: Sequence[int], deviation: float) -> list[float]:
 @pytest.mark.parametrize("broken", [halved, told_twice])
 def test_half_the_noise_and_a_value_told_twice_are_caught(broken: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private, "noised", broken)
-    found = examine(CONFIG.model_copy(update={"dp_epsilon": 4.0}), trials=1200)
+    found = examine(CONFIG.model_copy(update={"dp_epsilon": 4.0}), trials=2000)
     assert found.at_least < 4.0 < found.by_noise  # few trials catch it by what is known of the noise alone
     assert found.broken
 
@@ -88,7 +88,7 @@ def test_a_clients_training_keeps_its_promise() -> None:
 
 def test_training_with_half_the_noise_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private_training, "gaussian", lambda count, deviation: gaussian(count, deviation / 2))
-    assert examine(STEPS.model_copy(update={"dp_epsilon": 4.0}), trials=300).broken
+    assert examine(STEPS.model_copy(update={"dp_epsilon": 4.0}), trials=400).broken
 
 
 def test_embeddings_with_half_the_noise_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,9 +101,9 @@ def test_embeddings_with_half_the_noise_are_caught(monkeypatch: pytest.MonkeyPat
             "private_images": 60,
         }
     )
-    assert not examine(config, trials=300).broken
+    assert not examine(config, trials=400).broken
     monkeypatch.setattr(noisy_embeddings, "noised", lambda counts, deviation: noised(counts, deviation / 2))
-    assert examine(config, trials=300).broken
+    assert examine(config, trials=400).broken
 
 
 def test_without_a_promise_there_is_nothing_to_test() -> None:

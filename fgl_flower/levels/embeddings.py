@@ -17,9 +17,8 @@ from functools import lru_cache
 import numpy as np
 
 from fgl_flower.config import RunConfig
+from fgl_flower.foundation.encoders import PromptEncoder
 from fgl_flower.foundation.origin import Origin
-from fgl_flower.foundation.pooled import PooledEncoder, prompt_encoder
-from fgl_flower.foundation.text import TextEncoder
 from fgl_flower.levels.holdings import Holdings
 from fgl_flower.levels.instance import caption_prompts
 from fgl_flower.levels.level import Description, Level, Offered
@@ -160,5 +159,5 @@ def _clusters(encoded: np.ndarray, weights: np.ndarray, count: int, seed: int) -
 
 
 @lru_cache(maxsize=1)
-def _encoder(origin: Origin) -> TextEncoder | PooledEncoder:
-    return prompt_encoder(origin)
+def _encoder(origin: Origin) -> PromptEncoder:
+    return PromptEncoder.load(origin)

@@ -1,13 +1,14 @@
 """What besides prompt and seed decides an image: generator, solver, guidance, size, precision."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Self
 
 from fgl_flower.errors import ConfigError, ModelError
 from fgl_flower.foundation.capabilities import capabilities_of, settings_fault
 from fgl_flower.foundation.checkpoints import safety_checker_of
 from fgl_flower.foundation.generator import GeneratorCard
+from fgl_flower.foundation.prompt_families import FLUX, family_of
 
 if TYPE_CHECKING:
     from fgl_flower.config import RunConfig
@@ -19,6 +20,7 @@ SCHEDULERS = {
     "euler": "EulerDiscreteScheduler",
 }
 
+_PIPELINE_TOKENS = 512  # what diffusers' FluxPipeline reads of a prompt unless told otherwise
 STORED_PER_INPUT = 256 / 224  # the paper stores 256 px for a learner that crops 224
 
 
@@ -50,6 +52,8 @@ class SamplingSettings:
         Whether images that the generator's safety checker blanks are drawn again with another seed.
     vae_tiling : bool
         Whether images are decoded in tiles.
+    prompt_tokens : int
+        What a T5 encoder reads of a prompt where that is not its pipeline's default; 0: it is, or there is none.
     """
 
     generator: str
@@ -66,6 +70,7 @@ class SamplingSettings:
     precision: str
     safety_checker: bool = False
     vae_tiling: bool = False
+    prompt_tokens: int = 0
 
     @classmethod
     def of(
@@ -147,6 +152,7 @@ class SamplingSettings:
             precision=precision,
             safety_checker=safety_checker and safety_checker_of(card.folders) == "present",
             vae_tiling=vae_tiling,
+            prompt_tokens=_prompt_tokens(card),
         )
 
     @property
@@ -156,8 +162,15 @@ class SamplingSettings:
 
     def to_json(self) -> str:
         """Return canonical JSON, equal for equal settings; what is off leaves the keys of older stores as they are."""
-        values = {name: value for name, value in asdict(self).items() if value is not False}
+        later = {field.name: field.default for field in fields(self)}  # those of the first version have no default
+        values = {name: value for name, value in asdict(self).items() if value != later[name]}
         return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _prompt_tokens(card: GeneratorCard) -> int:
+    family = family_of(card)
+    tokens = family.t5_tokens(card) if family and card.pipeline == FLUX else 0
+    return tokens if tokens != _PIPELINE_TOKENS else 0
 
 
 def settings_for(config: "RunConfig") -> SamplingSettings:

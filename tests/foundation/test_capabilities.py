@@ -357,7 +357,7 @@ class _Data:
 @pytest.fixture
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     """200 classes and 2 styles for a text encoder of 77 x 768."""
-    limits = planning.Limits(embedding=(77, 768))
+    limits = planning.Limits(embedding=(77, 768), token_width=768)
     monkeypatch.setattr(planning, "_limits", lambda *key: planning.replace(limits, kind=key[1]))
     monkeypatch.setattr(planning, "load_source", lambda config: _Data)
 

@@ -45,8 +45,8 @@ def check_generator(config: RunConfig) -> None:
         fitting = [pipeline for pipeline, family in FAMILIES.items() if family.learns or not _learns(level)]
         raise ModelError(
             f"prompt-level = {config.prompt_level!r} needs a {', a '.join(fitting[:-1])} or a {fitting[-1]}, with its "
-            f"usual text encoders, and the generator {config.generator!r} is a {_described(card.pipeline, takes)}: set "
-            f"prompt-level to {', '.join(working[:-1])} or {working[-1]}, or name another generator"
+            f"usual CLIP text encoder, and the generator {config.generator!r} is a {_described(card.pipeline, takes)}: "
+            f"set prompt-level to {', '.join(working[:-1])} or {working[-1]}, or name another generator"
         )
     if _encodes(level):
         tokenizer_of(Origin.configured(config))

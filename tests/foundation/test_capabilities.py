@@ -79,6 +79,7 @@ FAMILIES: dict[str, tuple[Any, ...]] = {
     "qwen": ("QwenImagePipeline", "FlowMatchEulerDiscreteScheduler", {"transformer": {"guidance_embeds": False}}),
     "klein": ("Flux2KleinPipeline", "FlowMatchEulerDiscreteScheduler", {"index": {"is_distilled": True}}),
     "sdxl": ("StableDiffusionXLPipeline", "EulerDiscreteScheduler", {"unet": {}}),
+    "playground": ("StableDiffusionXLPipeline", "EDMDPMSolverMultistepScheduler", {"unet": {}}),
     "sd": (PLAIN, "PNDMScheduler", {"unet": {}}),
 }
 
@@ -164,7 +165,8 @@ def test_an_inpainting_denoiser_under_the_plain_name_is_refused(made: Make) -> N
     [
         ("lcm-sd", "tokens", "names, class, class-style, instance, votes or auto"),
         ("lcm-sd", "embeddings", "names, class, class-style, instance, votes or auto"),
-        ("sdxl", "tokens", "names, class, class-style, instance, embeddings, votes or auto"),
+        ("flux-dev", "tokens", "names, class, class-style, instance, embeddings, votes or auto"),
+        ("playground", "tokens", "names, class, class-style, instance, embeddings, votes or auto"),
     ],
 )
 def test_levels_that_need_clip_name_those_that_do_not(made: Make, family: str, level: str, working: str) -> None:

@@ -155,9 +155,8 @@ def test_an_embedding_draws_what_its_text_draws(
     other[-1] = embedding[1][-1]  # another pooled vector alone draws another image
     plan = plan_of([("mixed", "star", "", 1)], settings, 0, {"mixed": other})
     (changed,) = drawn(generator, plan, tmp_path / "mixed").values()
-    same, another = (
-        drawn(generator, plan_of([(text, "star", "", 1)], settings, 0), tmp_path / text)[1] for text in TEXTS
-    )
+    plans = [plan_of([(text, "star", "", 1)], settings, 0) for text in TEXTS]
+    same, another = (drawn(generator, plan, tmp_path / str(i))[1] for i, plan in enumerate(plans))
     assert np.abs(changed.astype(int) - same).max() > 1
     assert np.abs(another.astype(int) - same).max() > 1
 
@@ -204,6 +203,8 @@ def test_what_each_family_takes_is_told_before_the_round(folders: dict[str, Path
                 check_generator(configured(folders[family], "tokens"))
         tokens = ["tokens"] if family in LEARNED else []
         assert ladder(configured(folders[family], "auto")) == ["class-style", "instance", "embeddings", *tokens]
-    with pytest.raises(ModelError, match="StableDiffusion3Pipeline or a FluxPipeline, with its usual text encoders"):
+    with pytest.raises(
+        ModelError, match="StableDiffusion3Pipeline or a FluxPipeline, with its usual CLIP text encoder"
+    ):
         check_generator(configured(folders["lcm"], "embeddings"))
     assert ladder(configured(folders["lcm"], "auto")) == ["class-style", "instance"]

@@ -12,6 +12,7 @@ from fgl_flower.foundation.lora import check_lora
 from fgl_flower.foundation.origin import Origin
 from fgl_flower.foundation.prompt_families import FAMILIES
 from fgl_flower.foundation.single_file import check_single_file
+from fgl_flower.foundation.speed import Speed, speed_fault
 from fgl_flower.foundation.text import tokenizer_of
 from fgl_flower.levels.level import Level, level_of
 from fgl_flower.synthesis.settings import settings_for
@@ -39,6 +40,9 @@ def check_generator(config: RunConfig) -> None:
     except ModelError as error:
         raise ModelError(f"the generator {config.generator!r} cannot be loaded: {error}") from None
     check_lora(card)
+    speed, device = Speed(config.attention_backend, config.quantisation), resolve_device(config.device)
+    if fault := speed_fault(card, speed, device):
+        raise ModelError(fault)
     takes, level = capabilities_of(card), level_of(config.prompt_level)
     if not _fits(level, takes):
         working = [name for name in PROMPT_LEVEL.builtins if _fits(level_of(name), takes)]
@@ -98,8 +102,11 @@ def notes(config: RunConfig) -> list[str]:
             "not classifier-free guidance"
         )
     saving = {"offload": config.offload != "none", "vae-slicing": config.vae_slicing, "vae-tiling": config.vae_tiling}
+    saving["compile"] = config.compile == "always"
     if any(saving.values()) and resolve_device(config.device).type == "cpu":
         result += [f"{key} has no effect on a CPU" for key, value in saving.items() if value]
+    if config.compile == "always" and config.synthesis_engine == "ray":
+        result.append("compile has no effect with synthesis-engine = 'ray'")
     if config.safety_checker and safety_checker_of(card.folders) == "absent":
         result.append("the generator lists a safety checker whose weights are not there: its images are not checked")
     if GENERATOR.refers(config.generator):

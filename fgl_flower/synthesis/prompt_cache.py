@@ -44,6 +44,8 @@ class PromptCache:
             raise ModelError(
                 f"the plan was made for {card.id} {'with' if settings.safety_checker else 'without'} its safety checker"
             )
+        if settings.speed != generator.speed:
+            raise ModelError(f"the plan was made for {card.id} with {settings.speed}, loaded is {generator.speed}")
         self.generator = generator
         self.settings = settings
         self.needed = fast_path(generator)

@@ -9,6 +9,7 @@ from fgl_flower.foundation.capabilities import capabilities_of, settings_fault
 from fgl_flower.foundation.checkpoints import safety_checker_of
 from fgl_flower.foundation.generator import GeneratorCard
 from fgl_flower.foundation.prompt_families import FLUX, family_of
+from fgl_flower.foundation.speed import NO_SPEED, Speed
 
 if TYPE_CHECKING:
     from fgl_flower.config import RunConfig
@@ -52,6 +53,8 @@ class SamplingSettings:
         Whether images that the generator's safety checker blanks are drawn again with another seed.
     vae_tiling : bool
         Whether images are decoded in tiles.
+    attention, quantisation : str
+        See `Speed`.
     prompt_tokens : int
         What a T5 encoder reads of a prompt where that is not its pipeline's default; 0: it is, or there is none.
     """
@@ -70,6 +73,8 @@ class SamplingSettings:
     precision: str
     safety_checker: bool = False
     vae_tiling: bool = False
+    attention: str = ""
+    quantisation: str = ""
     prompt_tokens: int = 0
 
     @classmethod
@@ -88,6 +93,7 @@ class SamplingSettings:
         precision: str = "float32",
         safety_checker: bool = False,
         vae_tiling: bool = False,
+        speed: Speed = NO_SPEED,
     ) -> Self:
         """Fill in the generator's own defaults and bring equal settings to one form, so that they share keys.
 
@@ -106,6 +112,7 @@ class SamplingSettings:
             Ignored where the checkpoint holds none.
         vae_tiling : bool
             Of an accelerator.
+        speed : Speed
 
         Raises
         ------
@@ -152,8 +159,15 @@ class SamplingSettings:
             precision=precision,
             safety_checker=safety_checker and safety_checker_of(card.folders) == "present",
             vae_tiling=vae_tiling,
+            attention=speed.attention,
+            quantisation=speed.quantisation,
             prompt_tokens=_prompt_tokens(card),
         )
+
+    @property
+    def speed(self) -> Speed:
+        """What is done to draw faster."""
+        return Speed(self.attention, self.quantisation)
 
     @property
     def guided(self) -> bool:
@@ -198,4 +212,5 @@ def settings_for(config: "RunConfig") -> SamplingSettings:
         precision=resolve_precision(config.synthesis_precision, device),
         safety_checker=config.safety_checker,
         vae_tiling=config.vae_tiling and device.type != "cpu",
+        speed=Speed(config.attention_backend, config.quantisation),
     )

@@ -73,9 +73,13 @@ class PromptFamily:
     def complete(self, card: "GeneratorCard") -> bool:
         """Return whether a checkpoint has the text encoders that it needs, of the kinds that are known here."""
         index = index_of(card.folders)
-        if any(_is_left_out(index, name) for name in (*self.clip, *([self.t5] if self.t5_needed else []))):
+        if any(_is_left_out(index, name) for name in self.clip) or (self.t5_needed and not self.has_t5(card)):
             return False
         return all(component_config(card.folders, name).get("model_type", _CLIP) == _CLIP for name in self.clip)
+
+    def has_t5(self, card: "GeneratorCard") -> bool:
+        """Return whether a checkpoint has the T5 encoder."""
+        return bool(self.t5) and not _is_left_out(index_of(card.folders), self.t5)
 
     def token_width(self, card: "GeneratorCard") -> int:
         """Return the width of a learned token."""

@@ -79,7 +79,8 @@ def truncation_for(config: SynthesisConfig, texts: Iterable[tuple[str, str]]) ->
     origin = Origin.configured(config)
     try:
         tokenizer = tokenizer_of(origin)
-        if (family := family_of(inspect(origin))) and family.t5:
+        card = inspect(origin)
+        if (family := family_of(card)) and family.has_t5(card):
             return None, 0
     except ConfigError:
         return None, 0

@@ -1,5 +1,6 @@
 """Prompt embeddings with a pooled vector: what clients encode draws what the text itself draws."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ModelError
 from fgl_flower.foundation.encoders import Condition, PromptEncoder, embedding_shape, token_width, unpack
-from fgl_flower.foundation.generator import Generator
-from fgl_flower.foundation.prompt_families import PooledShape
+from fgl_flower.foundation.generator import Generator, inspect
+from fgl_flower.foundation.prompt_families import PooledShape, family_of
 from fgl_flower.synthesis.engine import LocalEngine
 from fgl_flower.synthesis.generator_checks import check_generator
 from fgl_flower.synthesis.plan import SynthesisPlan, plan_of
@@ -208,3 +209,37 @@ def test_what_each_family_takes_is_told_before_the_round(folders: dict[str, Path
     ):
         check_generator(configured(folders["lcm"], "embeddings"))
     assert ladder(configured(folders["lcm"], "auto")) == ["class-style", "instance"]
+
+
+REAL = {  # of the published checkpoints' configurations: (hidden_size, projection_dim) of CLIP's encoders
+    "StableDiffusionPipeline": ([(768, 768)], {}, (77, 768), 768),
+    "StableDiffusionXLPipeline": ([(768, 768), (1280, 1280)], {}, (77 + 1, 768 + 1280), 768 + 1280),
+    "StableDiffusion3Pipeline": (
+        [(768, 768), (1280, 1280)],
+        {"joint_attention_dim": 4096},
+        (77 + 256 + 1, 4096),
+        768 + 1280,
+    ),
+    "FluxPipeline": ([(768, 768)], {"joint_attention_dim": 4096, "guidance_embeds": True}, (512 + 1, 4096), 768),
+}
+
+
+@pytest.mark.parametrize("pipeline", REAL)
+def test_shapes_of_the_published_checkpoints(pipeline: str, tmp_path: Path) -> None:
+    clips, transformer, packed, token = REAL[pipeline]
+    for name, (hidden, projection) in zip(("text_encoder", "text_encoder_2"), clips, strict=False):
+        (tmp_path / name).mkdir()
+        config = {"model_type": "clip_text_model", "hidden_size": hidden, "projection_dim": projection}
+        (tmp_path / name / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (tmp_path / "transformer").mkdir()
+    (tmp_path / "transformer" / "config.json").write_text(json.dumps(transformer), encoding="utf-8")
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": pipeline}), encoding="utf-8")
+    card = inspect(str(tmp_path))
+    family = family_of(card)
+    assert family is not None
+    assert family.shape(card, 77).packed == packed
+    assert family.token_width(card) == token
+    if pipeline == "FluxPipeline":
+        (tmp_path / "transformer" / "config.json").write_text('{"joint_attention_dim": 4096}', encoding="utf-8")
+        assert family.shape(card, 77).packed == (256 + 1, 4096)
+        assert (SamplingSettings.of(card).prompt_tokens, SamplingSettings.of(card).steps) == (256, card.steps)

@@ -7,8 +7,8 @@ from functools import lru_cache
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
 from fgl_flower.errors import ConfigError, ModelError, RunError
+from fgl_flower.foundation.encoders import embedding_shape, token_width
 from fgl_flower.foundation.origin import Origin
-from fgl_flower.foundation.pooled import embedding_shape
 from fgl_flower.foundation.text import tokenizer_of
 from fgl_flower.foundation.truncation import truncation_for
 from fgl_flower.foundation.vocabulary import unknown_names_note, unreadable
@@ -35,7 +35,8 @@ def _limits(origin: Origin, kind: Kind) -> Limits:
     return Limits(
         kind=kind,
         count_tokens=tokenizer.count,
-        embedding=embedding_shape(origin).packed if kind == "embeddings" else (tokenizer.length, tokenizer.width),
+        embedding=embedding_shape(origin).packed,
+        token_width=token_width(origin),
     )
 
 
@@ -138,7 +139,7 @@ def _limits_of_kind(config: RunConfig, kind: Kind) -> Limits:
     else:
         prompts = config.max_captions if config.token_prompts == "captions" else classes * (domains + 1)
         arrays = classes if config.token_subject == "class" else domains
-        each = config.token_vectors * width * FLOAT16.itemsize + TOKEN_HEADER_LIMIT
+        each = config.token_vectors * limits.token_width * FLOAT16.itemsize + TOKEN_HEADER_LIMIT
     places = arrays * tokens * 6 if limits.kind == "embeddings" else 0  # digits and comma of a place
     return replace(
         limits,

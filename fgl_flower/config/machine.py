@@ -24,6 +24,11 @@ class MachineConfig(Part):
         False,
         description="Decode large images in tiles, which saves memory and changes them slightly. Accelerators only.",
     )
+    compile: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Compile the generator's denoiser (torch.compile): auto: a Stable Diffusion pipeline's, where so "
+        "many images are drawn that it pays. Accelerators and the local engine only.",
+    )
     synthesis_engine: Literal["local", "ray"] = Field(
         "local", description="Where images are drawn: this process or Ray actors."
     )

@@ -48,3 +48,14 @@ class SynthesisConfig(Seeded):
         "auto",
         description="Precision of the generator; auto: bfloat16 where the hardware multiplies it, else float32.",
     )
+    attention_backend: str = Field(
+        "",
+        pattern=r"^\w*$",
+        description="diffusers' attention backend of the generator, such as 'flash' or 'sage' (lossy); "
+        "empty: torch's own choice.",
+    )
+    quantisation: Literal["", "int8", "float8"] = Field(
+        "",
+        description="Weights of the generator's denoiser in 8 bits, by torchao (extra 'quantisation'): lossy, for less "
+        "memory; empty: as they are.",
+    )

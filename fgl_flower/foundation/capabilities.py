@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fgl_flower.errors import ModelError
 from fgl_flower.foundation.checkpoints import component_config, index_of
+from fgl_flower.foundation.prompt_families import PLAIN, XL, family_of, learns
 
 if TYPE_CHECKING:
     from fgl_flower.foundation.generator import GeneratorCard
 
-PLAIN = "StableDiffusionPipeline"
-XL, SD3 = "StableDiffusionXLPipeline", "StableDiffusion3Pipeline"
 OWN = "OwnPipeline"
 
 # The parameters of a StableDiffusionPipeline that matter here: diffusers takes seconds to import.
@@ -110,16 +109,12 @@ def capabilities_of(card: "GeneratorCard") -> Capabilities:
     elif guidance != "classifier-free":
         negative = "never"
     plain = card.pipeline == PLAIN and not consistent
-    text = component_config(folders, "text_encoder").get("model_type", "clip_text_model")
-    clip = plain and text == "clip_text_model"
-    third = index.get("text_encoder_3")
-    pooled = card.pipeline == XL or (card.pipeline == SD3 and isinstance(third, list) and third[1] is not None)
     return Capabilities(
         guidance,
         negative,
         interval=plain,
-        embeddings=clip or pooled,
-        tokens=clip,
+        embeddings=family_of(card) is not None and (plain or card.pipeline != PLAIN),
+        tokens=learns(card),
         steps="num_inference_steps" in parameters,
         solver=_fixed_solver(card, component_config(folders, "scheduler", "scheduler_config.json"), consistent),
     )

@@ -28,6 +28,7 @@ from fgl_flower.foundation.miniature import NAMES, weights_dir
 from fgl_flower.foundation.origin import Origin
 from fgl_flower.foundation.own import NoScheduler, OwnGenerator, OwnPipeline, instance
 from fgl_flower.foundation.single_file import check_single_file, configuration_of, load_single_file
+from fgl_flower.foundation.speed import NO_SPEED, Speed
 from fgl_flower.foundation.weights_hash import file_hash, weights_hash
 
 if TYPE_CHECKING:
@@ -171,12 +172,22 @@ class Generator:
         One of `PRECISIONS`.
     offloaded : bool
         Whether its parts wait in the host's memory and come to an accelerator by themselves.
+    speed : Speed
+        What was done to draw faster.
     """
 
     def __init__(
-        self, card: GeneratorCard, pipeline: Any, device: "torch.device", precision: str, *, offloaded: bool = False
+        self,
+        card: GeneratorCard,
+        pipeline: Any,
+        device: "torch.device",
+        precision: str,
+        *,
+        offloaded: bool = False,
+        speed: Speed = NO_SPEED,
     ) -> None:
         self.card = card
+        self.speed = speed
         self.offloaded = offloaded and device.type != "cpu"
         self.pipeline = pipeline
         self.device = device
@@ -192,6 +203,7 @@ class Generator:
         *,
         safety_checker: bool = False,
         memory: Memory = RESIDENT,
+        speed: Speed = NO_SPEED,
     ) -> Self:
         """Load a generator; see `inspect` for ids.
 
@@ -207,6 +219,8 @@ class Generator:
             Whether to load the one of the checkpoint; only who draws asks it.
         memory : Memory
             How to save memory of an accelerator.
+        speed : Speed
+            How to draw faster, by other pixels.
 
         Raises
         ------
@@ -231,6 +245,7 @@ class Generator:
             check_lora(card)
             if card.lora:
                 fuse(pipeline, card.lora)
+            speed.apply(pipeline)
         except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
             raise ModelError(f"cannot load the generator {model_id!r}: {str(error).splitlines()[0]}") from error
         pipeline.set_progress_bar_config(disable=True)
@@ -238,7 +253,8 @@ class Generator:
             if isinstance(component, torch.nn.Module):
                 component.eval().requires_grad_(False)
         try:
-            return cls(card, memory.place(pipeline, target), target, precision, offloaded=memory.offload != "none")
+            placed = memory.place(pipeline, target)
+            return cls(card, placed, target, precision, offloaded=memory.offload != "none", speed=speed)
         except RuntimeError as error:
             raise ModelError(f"the generator {model_id!r} does not fit on {target}: {reason(error)}") from error
 

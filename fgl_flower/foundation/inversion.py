@@ -13,9 +13,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from fgl_flower.foundation.encoders import PromptEncoder
 from fgl_flower.foundation.generator import Generator, inspect
+from fgl_flower.foundation.objectives import latents_of, objective_of
 from fgl_flower.foundation.origin import Origin
-from fgl_flower.foundation.text import TextEncoder, text_folder
+from fgl_flower.foundation.text import text_folder
 
 ENCODED_PIXELS_PER_CALL = 16 * 512 * 512
 LATENTS_PER_STEP = 8 * 64 * 64  # positions whose activations are kept at once for the gradient
@@ -47,7 +49,7 @@ def encode_images(generator: Generator, pixels: torch.Tensor) -> torch.Tensor:
     Parameters
     ----------
     generator : Generator
-        A Stable Diffusion pipeline.
+        Of a family whose words can be learned.
     pixels : torch.Tensor
         (N, 3, S, S) uint8; brought to the generator's size.
 
@@ -62,7 +64,7 @@ def encode_images(generator: Generator, pixels: torch.Tensor) -> torch.Tensor:
         images = part.to(generator.device, torch.float32) / 127.5 - 1
         if images.shape[-1] != size:
             images = F.interpolate(images, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)
-        latents.append(vae.encode(images).latent_dist.mean * vae.config.scaling_factor)
+        latents.append(latents_of(vae, images))
     return torch.cat(latents)
 
 
@@ -73,7 +75,7 @@ class Inverted:
     Attributes
     ----------
     vectors : dict of str to np.ndarray
-        (vectors, width) float32 by token.
+        (vectors, width) float32 by token; the widths of several encoders side by side.
     steps : int
         Steps taken.
     loss : float
@@ -106,7 +108,7 @@ def invert(
     Parameters
     ----------
     generator : Generator
-        A Stable Diffusion pipeline in float32; its weights are not changed.
+        In float32, of a family whose words can be learned; its weights are not changed.
     latents : torch.Tensor
         (N, C, s, s), from `encode_images`.
     texts : sequence of str
@@ -122,36 +124,28 @@ def invert(
     progress : callable, optional
         Told step and loss.
     """
-    from diffusers import DDPMScheduler
-
-    pipeline, device = generator.pipeline, generator.device
-    noising = DDPMScheduler.from_config(pipeline.scheduler.config)
-    encoder = TextEncoder.of(generator)
+    device, objective = generator.device, objective_of(generator)
+    encoder = PromptEncoder.of(generator)
     vectors = {t: torch.tensor(v, dtype=torch.float32, device=device).requires_grad_() for t, v in initial.items()}
     means = {token: vector.detach().clone() for token, vector in vectors.items()}
     optimiser = torch.optim.Adam(list(vectors.values()), lr=lr, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     rng = torch.Generator().manual_seed(seed)
-    rows = [encoder.tokenizer.ids(text, {t: len(v) for t, v in vectors.items()}) for text in texts]
+    prompts = encoder.read(texts, {t: len(v) for t, v in vectors.items()})
     fitting = max(1, min(batch_size, LATENTS_PER_STEP // (latents.shape[-1] * latents.shape[-2])))
 
     def batch(size: int) -> list[torch.Tensor]:
-        """Return images' numbers, noise and time steps."""
+        """Return images' numbers, noise, and how much of it."""
         chosen = torch.randint(len(latents), (size,), generator=rng)
         noise = torch.randn(size, *latents.shape[1:], generator=rng).to(device)
-        return [chosen, noise, torch.randint(noising.config.num_train_timesteps, (size,), generator=rng).to(device)]
+        return [chosen, noise, objective.times(size, rng).to(device)]
 
     def losses(drawn: Sequence[torch.Tensor], learned: Mapping[str, torch.Tensor]) -> Iterator[torch.Tensor]:
         """Yield the summands of a batch's mean squared error, a part of the batch each."""
         for chosen, noise, times in zip(*(one.split(fitting) for one in drawn), strict=True):
             clean = latents[chosen.to(latents.device)].to(device)
-            velocity = noising.config.prediction_type == "v_prediction"
-            target = noising.get_velocity(clean, noise, times) if velocity else noise
-            ids = torch.tensor([rows[i][0] for i in chosen.tolist()], device=device)
-            where = [(row, place, *v) for row, i in enumerate(chosen.tolist()) for place, v in rows[i][1].items()]
-            noisy = noising.add_noise(clean, noise, times)
-            answer = pipeline.unet(noisy, times, encoder_hidden_states=encoder(ids, where, learned)).sample
-            yield F.mse_loss(answer, target) * (len(chosen) / len(drawn[0]))
+            condition = encoder.condition([prompts[i] for i in chosen.tolist()], learned)
+            yield objective.loss(clean, noise, times, condition) * (len(chosen) / len(drawn[0]))
 
     looked_at = batch(CHECKED)
     best, found, since = math.inf, means, 0

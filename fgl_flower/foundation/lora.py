@@ -6,7 +6,6 @@ Reading every format of such files, and fusing them, is the work of diffusers an
 import contextlib
 import inspect
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -14,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgl_flower.errors import ModelError, reason
-from fgl_flower.foundation.checkpoints import component_config, index_of
+from fgl_flower.foundation.checkpoints import index_of
 from fgl_flower.foundation.hub import hub_fault
+from fgl_flower.foundation.layers import denoiser_layers
 
 if TYPE_CHECKING:
     from fgl_flower.foundation.generator import GeneratorCard
@@ -120,7 +120,7 @@ def _fault(card: "GeneratorCard") -> str:
     index = index_of(card.folders)
     known = [name for name in pipeline._lora_loadable_modules if isinstance(index.get(name), list) and index[name][1]]
     denoiser = next((name for name in ("unet", "transformer") if name in known), "")
-    layers = _layers(card, denoiser, index)
+    layers = denoiser_layers(card, denoiser, index)
     try:
         weights = _state(pipeline, card.lora.file, layers.config if layers is not None else None)
     except Exception as error:  # diffusers' converters fail in any way on files of other kinds
@@ -143,21 +143,6 @@ def _fault(card: "GeneratorCard") -> str:
                     f"{layer[side]} {'inputs' if side else 'outputs'}, the LoRA's of {weights[key].shape[side]}"
                 )
     return ""
-
-
-def _layers(card: "GeneratorCard", name: str, index: Mapping[str, Any]) -> Any:
-    """Return the denoiser without weights; None where its configuration alone does not build one."""
-    import diffusers
-    from accelerate import init_empty_weights
-
-    kind = getattr(diffusers, str(index[name][1]), None) if name else None
-    if kind is None:
-        return None
-    try:
-        with init_empty_weights():
-            return kind.from_config(component_config(card.folders, name))
-    except (TypeError, ValueError, KeyError):
-        return None  # loading will tell
 
 
 def _state(pipeline: Any, file: Path, config: Any) -> dict[str, Any]:

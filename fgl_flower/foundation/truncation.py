@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from fgl_flower.config import SynthesisConfig
 from fgl_flower.errors import ConfigError
+from fgl_flower.foundation.generator import inspect
 from fgl_flower.foundation.origin import Origin
+from fgl_flower.foundation.prompt_families import family_of
 from fgl_flower.foundation.text import Tokenizer, tokenizer_of
 
 
@@ -71,10 +73,15 @@ def truncation_of(prompts: Iterable[tuple[str, str]], tokenizer: Tokenizer) -> T
 def truncation_for(config: SynthesisConfig, texts: Iterable[tuple[str, str]]) -> tuple[Truncation | None, int]:
     """Return what the generator does not read of these (prompt, class) pairs, and how many tokens it reads.
 
-    None for a generator without a tokenizer of CLIP's kind, whose limit is not known here.
+    None for a generator without a tokenizer of CLIP's kind, whose limit is not known here, and for one with T5 beside
+    it, which reads more than a prompt may have.
     """
+    origin = Origin.configured(config)
     try:
-        tokenizer = tokenizer_of(Origin.configured(config))
+        tokenizer = tokenizer_of(origin)
+        card = inspect(origin)
+        if (family := family_of(card)) and family.has_t5(card):
+            return None, 0
     except ConfigError:
         return None, 0
     return truncation_of(texts, tokenizer), tokenizer.length

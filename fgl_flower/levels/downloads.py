@@ -13,7 +13,7 @@ from fgl_flower.levels.image_features import encoder_folder
 from fgl_flower.levels.level import level_of
 
 _TEXT_PARTS = ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2", "tokenizer_3", "text_encoder_3")
-_GENERATOR_PARTS = ("unet", "vae", "scheduler")
+_GENERATOR_PARTS = ("unet", "transformer", "vae", "scheduler")
 
 
 def client_models(config: RunConfig, level: str = "") -> dict[str, int]:
@@ -41,8 +41,8 @@ def client_models(config: RunConfig, level: str = "") -> dict[str, int]:
     if needed & {"text-encoder", "generator"}:
         card = inspect(Origin.configured(config))
         folder = text_folder(card)
-        parts = tuple(part for part in _TEXT_PARTS if (folder / part).is_dir())
-        parts += _GENERATOR_PARTS if "generator" in needed else ()
+        wanted = _TEXT_PARTS + (_GENERATOR_PARTS if "generator" in needed else ())
+        parts = tuple(part for part in wanted if (folder / part).is_dir())
         # A few-step generator is inverted through the one it was distilled from, which lies where the encoder does.
         sizes[f"generator {config.generator}: {', '.join(parts)}"] = sum(_bytes(folder / part) for part in parts)
         if card.file:

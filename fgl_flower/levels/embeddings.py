@@ -17,9 +17,8 @@ from functools import lru_cache
 import numpy as np
 
 from fgl_flower.config import RunConfig
+from fgl_flower.foundation.encoders import PROMPTS_PER_CALL, PromptEncoder
 from fgl_flower.foundation.origin import Origin
-from fgl_flower.foundation.pooled import PooledEncoder, prompt_encoder
-from fgl_flower.foundation.text import TextEncoder
 from fgl_flower.levels.holdings import Holdings
 from fgl_flower.levels.instance import caption_prompts
 from fgl_flower.levels.level import Description, Level, Offered
@@ -66,17 +65,22 @@ class Embeddings(Level):
     def stands_for(self, held: Holdings, description: Description) -> list[str]:
         """Return, for each image, the embedding of its group that is nearest to the embedding of its caption."""
         by_class = held.config.embedding_groups != "class-style"
-        texts = caption_prompts(held)
-        different = list(dict.fromkeys(texts))
-        encoder = _encoder(Origin.configured(held.config))
-        encoded = dict(zip(different, encoder.encode(different).numpy(), strict=True))  # (tokens, width) each
+        domains = ["" if by_class else domain for domain in held.image_domains]
+        rows = list(zip(caption_prompts(held), held.labels, domains, strict=True))
+        groups_of = defaultdict(set)
+        for text, label, domain in rows:
+            groups_of[text].add((label, domain))
+        encoder, different = _encoder(Origin.configured(held.config)), list(groups_of)
         arrays = {name: vectors.array for name, vectors in description.arrays.items()}
-        result = []
-        for text, label, domain in zip(texts, held.labels, held.image_domains, strict=True):
-            group = [p.text for p in description.prompts if (p.label, p.domain) == (label, "" if by_class else domain)]
-            distances = {name: float(np.square(arrays[name] - encoded[text]).sum()) for name in group}
-            result.append(min(distances, key=distances.__getitem__, default=""))  # "": it was not sent
-        return result
+        nearest: dict[tuple[str, str, str], str] = {}
+        for start in range(0, len(different), PROMPTS_PER_CALL):  # Flux's embeddings of all captions are gigabytes
+            part = different[start : start + PROMPTS_PER_CALL]
+            for text, encoded in zip(part, encoder.encode(part).numpy(), strict=True):  # (tokens, width) each
+                for label, domain in groups_of[text]:
+                    group = [p.text for p in description.prompts if (p.label, p.domain) == (label, domain)]
+                    distances = {name: float(np.square(arrays[name] - encoded).sum()) for name in group}
+                    nearest[text, label, domain] = min(distances, key=distances.__getitem__, default="")  # "": not sent
+        return [nearest[row] for row in rows]
 
     def templates(self, config: RunConfig) -> dict[str, str]:
         """Return how an embedding is named."""
@@ -160,5 +164,5 @@ def _clusters(encoded: np.ndarray, weights: np.ndarray, count: int, seed: int) -
 
 
 @lru_cache(maxsize=1)
-def _encoder(origin: Origin) -> TextEncoder | PooledEncoder:
-    return prompt_encoder(origin)
+def _encoder(origin: Origin) -> PromptEncoder:
+    return PromptEncoder.load(origin)

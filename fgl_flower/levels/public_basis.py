@@ -14,10 +14,9 @@ import numpy as np
 
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
+from fgl_flower.foundation.encoders import PromptEncoder
 from fgl_flower.foundation.miniature import NAMES
 from fgl_flower.foundation.origin import Origin
-from fgl_flower.foundation.pooled import PooledEncoder, prompt_encoder
-from fgl_flower.foundation.text import TextEncoder
 from fgl_flower.levels.vocabulary import MINIATURE, STYLE, Vocabulary
 
 __all__ = ["PublicBasis", "caption_vocabulary"]
@@ -57,7 +56,7 @@ class PublicBasis:
 
     Attributes
     ----------
-    encoder : TextEncoder or PooledEncoder
+    encoder : PromptEncoder
     vocabulary : Vocabulary
     shape : tuple of int
         (tokens, width) of a prompt embedding.
@@ -73,7 +72,7 @@ class PublicBasis:
         Of prompts. To the miniature generator a caption without a pose shows none, a prompt of loose words any.
     """
 
-    encoder: TextEncoder | PooledEncoder
+    encoder: PromptEncoder
     vocabulary: Vocabulary
     shape: tuple[int, int]
     mean: np.ndarray
@@ -188,7 +187,7 @@ class PublicBasis:
 
 @lru_cache(maxsize=1)
 def _basis(origin: Origin, vocabulary: Vocabulary, template: str, dimensions: int) -> PublicBasis:
-    encoder, groups = prompt_encoder(origin), vocabulary.groups
+    encoder, groups = PromptEncoder.load(origin), vocabulary.groups
     rng = np.random.default_rng(0)
     drawn = np.stack([rng.integers(len(words), size=_SENTENCES) for _, words in groups], axis=1)
     texts = [
@@ -215,7 +214,7 @@ def _basis(origin: Origin, vocabulary: Vocabulary, template: str, dimensions: in
     return PublicBasis(encoder, vocabulary, (shape[1], shape[2]), mean, components, scale, effects, template)
 
 
-def _encoded(encoder: TextEncoder | PooledEncoder, texts: Sequence[str]) -> np.ndarray:
+def _encoded(encoder: PromptEncoder, texts: Sequence[str]) -> np.ndarray:
     different = list(dict.fromkeys(texts))
     rows = encoder.encode(different).numpy().reshape(len(different), -1).astype(np.float64)
     places = {text: i for i, text in enumerate(different)}

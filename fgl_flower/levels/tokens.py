@@ -14,10 +14,11 @@ from flwr.supercore import log
 
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError, DataError
+from fgl_flower.foundation.encoders import PromptEncoder
 from fgl_flower.foundation.generator import Generator
 from fgl_flower.foundation.inversion import encode_images, invert, load_for_inversion
 from fgl_flower.foundation.origin import Origin
-from fgl_flower.foundation.text import TextEncoder, Tokenizer, tokenizer_of
+from fgl_flower.foundation.text import Tokenizer, tokenizer_of
 from fgl_flower.learning.images import decode
 from fgl_flower.levels.holdings import Holdings, counted
 from fgl_flower.levels.instance import Instance
@@ -56,7 +57,7 @@ class Tokens(Level):
         some = [some[i] for i in held.select(some).evenly()]
         chosen = held.select(some)
         generator = _generator(Origin.configured(config), config.device)
-        encoder = TextEncoder.of(generator)
+        encoder = PromptEncoder.of(generator)
         log(
             INFO,
             "learning %d tokens from %d images, %d steps at most",
@@ -81,7 +82,7 @@ class Tokens(Level):
     def offer(self, payloads: Sequence[PromptPayload], config: RunConfig, classes: Sequence[str]) -> Offered:
         """Return the prompts without tokens, merged, and each client's own with tokens, encoded, under own names."""
         clip = config.max_client_examples
-        encoder = TextEncoder.load(Origin.configured(config))
+        encoder = PromptEncoder.load(Origin.configured(config))
         plain = [replace(q, prompts=tuple(p for p in q.prompts if not _holds(p, q))) for q in payloads]
         offers, embeddings = list(merge(plain, clip)), {}
         for payload in payloads:
@@ -170,15 +171,17 @@ def _holds(prompt: Prompt, payload: PromptPayload) -> bool:
     return any(token in prompt.text for token in payload.arrays)
 
 
-def _start(encoder: TextEncoder, name: str, vectors: int, seed: int) -> np.ndarray:
+def _start(encoder: PromptEncoder, name: str, vectors: int, seed: int) -> np.ndarray:
     """Return the vectors that learning starts from: the name's own words, then a little noise.
 
     A word that the generator knows is a good start; one that it does not is as good as noise.
     """
-    words = encoder.words(name)[:vectors]
     rng = torch.Generator().manual_seed(seed)
-    rest = torch.randn(vectors - len(words), words.shape[1], generator=rng) * words.std()
-    return torch.cat([words.cpu(), rest]).numpy()
+    parts = []
+    for words in encoder.words(name)[:vectors].cpu().split(encoder.widths, dim=1):  # encoders differ in scale
+        rest = torch.randn(vectors - len(words), words.shape[1], generator=rng) * words.std()
+        parts.append(torch.cat([words, rest]))
+    return torch.cat(parts, dim=1).numpy()
 
 
 @lru_cache(maxsize=1)

@@ -130,6 +130,7 @@ class LocalEngine:
                 precision=plan.settings.precision,
                 safety_checker=plan.settings.safety_checker,
                 memory=replace(self.memory, vae_tiling=plan.settings.vae_tiling),
+                speed=plan.settings.speed,
             )
         prepare(self.generator)
         prompts = PromptCache(self.generator, plan.settings)
@@ -142,7 +143,8 @@ class LocalEngine:
             rows = self.rows.get(shape) or rows_for(prompts, probe, self.batch_size)
             self.rows[shape] = rows
             samplers = [Sampler(prompts, rows) for _ in range(replicas_for(self.generator))]
-            if self.compiled or (self.compiled is None and worth_compiling(samplers[0], probe, len(missing))):
+            compiled = worth_compiling(samplers[0], probe, len(missing)) if self.compiled is None else self.compiled
+            if compiled and self.generator.device.type != "cpu":  # there an image has the same bits on every machine
                 compile_modules(self.generator)
             for window in windows(missing.images):
                 prompts.encode([i.prompt for i in window], plan.embeddings)

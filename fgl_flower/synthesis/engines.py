@@ -20,4 +20,5 @@ def engine_for(config: RunConfig) -> SynthesisEngine:
             actors=config.synthesis_actors,
             address=config.ray_address,
         )
-    return LocalEngine(origin, device=config.device, batch_size=batch, memory=memory)
+    compiled = {"auto": None, "always": True, "never": False}[config.compile]
+    return LocalEngine(origin, device=config.device, batch_size=batch, memory=memory, compiled=compiled)

@@ -1,18 +1,18 @@
 """Whether a run's generator can draw what the run asks for: decided before a client is asked or an image is drawn."""
 
-from dataclasses import replace
-
 from fgl_flower.config import RunConfig
 from fgl_flower.device import resolve_device
 from fgl_flower.errors import ModelError
 from fgl_flower.extension_points import GENERATOR, PROMPT_LEVEL
-from fgl_flower.foundation.capabilities import PLAIN, SD3, XL, Capabilities, capabilities_of
+from fgl_flower.foundation.capabilities import Capabilities, capabilities_of
 from fgl_flower.foundation.checkpoints import missing_part, safety_checker_of, variant_of
 from fgl_flower.foundation.distilled import distilled_defaults
 from fgl_flower.foundation.generator import inspect
 from fgl_flower.foundation.lora import check_lora
 from fgl_flower.foundation.origin import Origin
+from fgl_flower.foundation.prompt_families import FAMILIES
 from fgl_flower.foundation.single_file import check_single_file
+from fgl_flower.foundation.speed import Speed, speed_fault
 from fgl_flower.foundation.text import tokenizer_of
 from fgl_flower.levels.level import Level, level_of
 from fgl_flower.synthesis.settings import settings_for
@@ -40,14 +40,17 @@ def check_generator(config: RunConfig) -> None:
     except ModelError as error:
         raise ModelError(f"the generator {config.generator!r} cannot be loaded: {error}") from None
     check_lora(card)
+    speed, device = Speed(config.attention_backend, config.quantisation), resolve_device(config.device)
+    if fault := speed_fault(card, speed, device):
+        raise ModelError(fault)
     takes, level = capabilities_of(card), level_of(config.prompt_level)
     if not _fits(level, takes):
         working = [name for name in PROMPT_LEVEL.builtins if _fits(level_of(name), takes)]
-        others = f", a {XL} or a {SD3}" if _fits(level, replace(takes, embeddings=True)) else ""
+        fitting = [pipeline for pipeline, family in FAMILIES.items() if family.learns or not _learns(level)]
         raise ModelError(
-            f"prompt-level = {config.prompt_level!r} needs a {PLAIN} with a CLIP text encoder{others}, and the "
-            f"generator {config.generator!r} is a {card.pipeline}: set prompt-level to {', '.join(working[:-1])} or "
-            f"{working[-1]}, or name another generator"
+            f"prompt-level = {config.prompt_level!r} needs a {', a '.join(fitting[:-1])} or a {fitting[-1]}, with its "
+            f"usual CLIP text encoder, and the generator {config.generator!r} is a {_described(card.pipeline, takes)}: "
+            f"set prompt-level to {', '.join(working[:-1])} or {working[-1]}, or name another generator"
         )
     if _encodes(level):
         tokenizer_of(Origin.configured(config))
@@ -55,8 +58,16 @@ def check_generator(config: RunConfig) -> None:
 
 def _fits(level: Level, takes: Capabilities) -> bool:
     """Return whether a generator can be drawn from at a level."""
-    learns = "generator" in level.client_models or level.kind == "tokens"
-    return not _encodes(level) or (takes.tokens if learns or level.kind == "text" else takes.embeddings)
+    return not _encodes(level) or (takes.tokens if _learns(level) or level.kind == "text" else takes.embeddings)
+
+
+def _learns(level: Level) -> bool:
+    return "generator" in level.client_models or level.kind == "tokens"
+
+
+def _described(pipeline: str, takes: Capabilities) -> str:
+    known = pipeline in FAMILIES and not takes.embeddings
+    return f"{pipeline} with others" if known else pipeline
 
 
 def _encodes(level: Level) -> bool:
@@ -91,8 +102,11 @@ def notes(config: RunConfig) -> list[str]:
             "not classifier-free guidance"
         )
     saving = {"offload": config.offload != "none", "vae-slicing": config.vae_slicing, "vae-tiling": config.vae_tiling}
+    saving["compile"] = config.compile == "always"
     if any(saving.values()) and resolve_device(config.device).type == "cpu":
         result += [f"{key} has no effect on a CPU" for key, value in saving.items() if value]
+    if config.compile == "always" and config.synthesis_engine == "ray":
+        result.append("compile has no effect with synthesis-engine = 'ray'")
     if config.safety_checker and safety_checker_of(card.folders) == "absent":
         result.append("the generator lists a safety checker whose weights are not there: its images are not checked")
     if GENERATOR.refers(config.generator):

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 
 from fgl_flower.errors import ModelError
-from fgl_flower.foundation.capabilities import SD3, XL, capabilities_of
 from fgl_flower.foundation.generator import Generator
-from fgl_flower.foundation.pooled import PooledShape, pooled_shape
+from fgl_flower.foundation.prompt_families import PooledShape, family_of
 from fgl_flower.synthesis.settings import SamplingSettings
 
 PROMPTS_PER_CALL = 16
@@ -45,12 +44,14 @@ class PromptCache:
             raise ModelError(
                 f"the plan was made for {card.id} {'with' if settings.safety_checker else 'without'} its safety checker"
             )
+        if settings.speed != generator.speed:
+            raise ModelError(f"the plan was made for {card.id} with {settings.speed}, loaded is {generator.speed}")
         self.generator = generator
         self.settings = settings
         self.needed = fast_path(generator)
         self.shape: PooledShape | None = None
-        if card.pipeline in {XL, SD3} and capabilities_of(card).embeddings:
-            self.shape = pooled_shape(card, generator.pipeline.tokenizer.model_max_length)
+        if (family := family_of(card)) and family.pooled:
+            self.shape = family.shape(card, generator.pipeline.tokenizer.model_max_length)
         self._encoded: dict[str, torch.Tensor] = {}
 
     def __getitem__(self, prompt: str) -> torch.Tensor:

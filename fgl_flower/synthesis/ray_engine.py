@@ -181,6 +181,7 @@ class Painter:
                 precision=self.settings.precision,
                 safety_checker=self.settings.safety_checker,
                 memory=replace(self.memory, vae_tiling=self.settings.vae_tiling),
+                speed=self.settings.speed,
             )
             prepare(generator)
             if generator.device.type == "cpu":

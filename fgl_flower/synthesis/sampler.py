@@ -18,7 +18,7 @@ from flwr.supercore import log
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fgl_flower.errors import ModelError, RunError, reason
-from fgl_flower.foundation.pooled import unpack
+from fgl_flower.foundation.encoders import unpack
 from fgl_flower.synthesis.plan import PlannedImage, with_another_seed
 from fgl_flower.synthesis.prompt_cache import PromptCache, fast_path
 from fgl_flower.synthesis.quality import Drawn
@@ -209,6 +209,8 @@ class Sampler:
             "width": settings.size,
             "use_resolution_binning": False,  # draws the size asked for, also where the pipeline has no table for it
         }
+        if settings.prompt_tokens:
+            options["max_sequence_length"] = settings.prompt_tokens
         if settings.steps != 2:
             options["intermediate_timesteps"] = None  # SANA-Sprint's second of two steps
         if settings.negative_prompt:

@@ -1,13 +1,15 @@
 """What besides prompt and seed decides an image: generator, solver, guidance, size, precision."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Self
 
 from fgl_flower.errors import ConfigError, ModelError
 from fgl_flower.foundation.capabilities import capabilities_of, settings_fault
 from fgl_flower.foundation.checkpoints import safety_checker_of
 from fgl_flower.foundation.generator import GeneratorCard
+from fgl_flower.foundation.prompt_families import FLUX, family_of
+from fgl_flower.foundation.speed import NO_SPEED, Speed
 
 if TYPE_CHECKING:
     from fgl_flower.config import RunConfig
@@ -19,6 +21,7 @@ SCHEDULERS = {
     "euler": "EulerDiscreteScheduler",
 }
 
+_PIPELINE_TOKENS = 512  # what diffusers' FluxPipeline reads of a prompt unless told otherwise
 STORED_PER_INPUT = 256 / 224  # the paper stores 256 px for a learner that crops 224
 
 
@@ -50,6 +53,10 @@ class SamplingSettings:
         Whether images that the generator's safety checker blanks are drawn again with another seed.
     vae_tiling : bool
         Whether images are decoded in tiles.
+    attention, quantisation : str
+        See `Speed`.
+    prompt_tokens : int
+        What a T5 encoder reads of a prompt where that is not its pipeline's default; 0: it is, or there is none.
     """
 
     generator: str
@@ -66,6 +73,9 @@ class SamplingSettings:
     precision: str
     safety_checker: bool = False
     vae_tiling: bool = False
+    attention: str = ""
+    quantisation: str = ""
+    prompt_tokens: int = 0
 
     @classmethod
     def of(
@@ -83,6 +93,7 @@ class SamplingSettings:
         precision: str = "float32",
         safety_checker: bool = False,
         vae_tiling: bool = False,
+        speed: Speed = NO_SPEED,
     ) -> Self:
         """Fill in the generator's own defaults and bring equal settings to one form, so that they share keys.
 
@@ -101,6 +112,7 @@ class SamplingSettings:
             Ignored where the checkpoint holds none.
         vae_tiling : bool
             Of an accelerator.
+        speed : Speed
 
         Raises
         ------
@@ -147,7 +159,15 @@ class SamplingSettings:
             precision=precision,
             safety_checker=safety_checker and safety_checker_of(card.folders) == "present",
             vae_tiling=vae_tiling,
+            attention=speed.attention,
+            quantisation=speed.quantisation,
+            prompt_tokens=_prompt_tokens(card),
         )
+
+    @property
+    def speed(self) -> Speed:
+        """What is done to draw faster."""
+        return Speed(self.attention, self.quantisation)
 
     @property
     def guided(self) -> bool:
@@ -156,8 +176,15 @@ class SamplingSettings:
 
     def to_json(self) -> str:
         """Return canonical JSON, equal for equal settings; what is off leaves the keys of older stores as they are."""
-        values = {name: value for name, value in asdict(self).items() if value is not False}
+        later = {field.name: field.default for field in fields(self)}  # those of the first version have no default
+        values = {name: value for name, value in asdict(self).items() if value != later[name]}
         return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _prompt_tokens(card: GeneratorCard) -> int:
+    family = family_of(card)
+    tokens = family.t5_tokens(card) if family and card.pipeline == FLUX else 0
+    return tokens if tokens != _PIPELINE_TOKENS else 0
 
 
 def settings_for(config: "RunConfig") -> SamplingSettings:
@@ -185,4 +212,5 @@ def settings_for(config: "RunConfig") -> SamplingSettings:
         precision=resolve_precision(config.synthesis_precision, device),
         safety_checker=config.safety_checker,
         vae_tiling=config.vae_tiling and device.type != "cpu",
+        speed=Speed(config.attention_backend, config.quantisation),
     )

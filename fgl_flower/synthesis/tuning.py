@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from fgl_flower.foundation.generator import Generator
+from fgl_flower.foundation.speed import compile_repeated_blocks, denoiser_of, repeats_blocks
 from fgl_flower.learning.threads import torch_threads
 from fgl_flower.synthesis.plan import PlannedImage
 from fgl_flower.synthesis.prompt_cache import PromptCache, fast_path
@@ -106,7 +107,15 @@ def worth_compiling(sampler: Sampler, probe: PlannedImage, images: int) -> bool:
 
 
 def compile_modules(generator: Generator) -> None:
-    """Compile denoiser and decoder in place, for one shape each; once is enough."""
-    for module in (generator.pipeline.unet, generator.pipeline.vae.decoder):
+    """Compile in place, for one shape each; once is enough.
+
+    In our own loop denoiser and decoder are compiled as a whole. A pipeline that is called as it is has its denoiser
+    compiled, block by block where diffusers knows them.
+    """
+    pipeline, denoiser = generator.pipeline, denoiser_of(generator.pipeline)
+    if not fast_path(generator) and repeats_blocks(denoiser):
+        compile_repeated_blocks(denoiser)
+        return
+    for module in (denoiser, pipeline.vae.decoder) if fast_path(generator) else (denoiser,):
         if module._compiled_call_impl is None:
             module.compile(fullgraph=True, dynamic=False)

@@ -304,7 +304,7 @@ def _arrays(record: Any, columns: _Columns, limits: Limits, names: Collection[st
         block = split_block(record[ARRAYS_KEY], len(columns.texts), *columns.shape, columns.vectors)
         return block if isinstance(block, str) else dict(zip(columns.texts, block, strict=True))
     result: dict[str, Vectors] = {}
-    width = limits.embedding[1] if limits.embedding else limits.array_bytes
+    width = limits.token_width or limits.array_bytes
     for file in record.get(FILES_KEY, []):
         learned = from_learned_embeds(file, limits.token_vectors, width)
         if isinstance(learned, str):
@@ -312,7 +312,7 @@ def _arrays(record: Any, columns: _Columns, limits: Limits, names: Collection[st
         token, vectors = learned
         if token not in names or token in result:
             return f"a learned token must stand for one class or domain: {_quote(token)}"
-        if limits.embedding and vectors.width != width:
+        if limits.token_width and vectors.width != width:
             return f"a learned token has width {vectors.width}, not {width}"
         result[token] = vectors
     return result

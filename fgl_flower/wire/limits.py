@@ -45,8 +45,8 @@ class Limits:
         Size of all embeddings or learned tokens, in bytes.
     embedding : (int, int), optional
         Shape of the generator's prompt embedding, (tokens, width); None: any.
-    token_vectors : int
-        Vectors of one learned token.
+    token_vectors, token_width : int
+        Shape of one learned token; width 0: any. That of a generator of several text encoders is the sum of theirs.
     votes : int
         Numbers in an answer to candidates.
     """
@@ -63,4 +63,5 @@ class Limits:
     array_bytes: int = 16 * 1024 * 1024
     embedding: tuple[int, int] | None = None
     token_vectors: int = 16
+    token_width: int = 0
     votes: int = 10_000

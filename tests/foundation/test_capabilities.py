@@ -79,6 +79,7 @@ FAMILIES: dict[str, tuple[Any, ...]] = {
     "qwen": ("QwenImagePipeline", "FlowMatchEulerDiscreteScheduler", {"transformer": {"guidance_embeds": False}}),
     "klein": ("Flux2KleinPipeline", "FlowMatchEulerDiscreteScheduler", {"index": {"is_distilled": True}}),
     "sdxl": ("StableDiffusionXLPipeline", "EulerDiscreteScheduler", {"unet": {}}),
+    "playground": ("StableDiffusionXLPipeline", "EDMDPMSolverMultistepScheduler", {"unet": {}}),
     "sd": (PLAIN, "PNDMScheduler", {"unet": {}}),
 }
 
@@ -164,7 +165,8 @@ def test_an_inpainting_denoiser_under_the_plain_name_is_refused(made: Make) -> N
     [
         ("lcm-sd", "tokens", "names, class, class-style, instance, votes or auto"),
         ("lcm-sd", "embeddings", "names, class, class-style, instance, votes or auto"),
-        ("sdxl", "tokens", "names, class, class-style, instance, embeddings, votes or auto"),
+        ("flux-dev", "tokens", "names, class, class-style, instance, embeddings, votes or auto"),
+        ("playground", "tokens", "names, class, class-style, instance, embeddings, votes or auto"),
     ],
 )
 def test_levels_that_need_clip_name_those_that_do_not(made: Make, family: str, level: str, working: str) -> None:
@@ -357,7 +359,7 @@ class _Data:
 @pytest.fixture
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     """200 classes and 2 styles for a text encoder of 77 x 768."""
-    limits = planning.Limits(embedding=(77, 768))
+    limits = planning.Limits(embedding=(77, 768), token_width=768)
     monkeypatch.setattr(planning, "_limits", lambda *key: planning.replace(limits, kind=key[1]))
     monkeypatch.setattr(planning, "load_source", lambda config: _Data)
 

@@ -12,8 +12,8 @@ from fgl_flower.config import RunConfig
 from fgl_flower.device import resolve_precision
 from fgl_flower.errors import ConfigError, ModelError
 from fgl_flower.foundation import miniature
+from fgl_flower.foundation.encoders import PromptEncoder
 from fgl_flower.foundation.generator import Generator, inspect
-from fgl_flower.foundation.text import TextEncoder
 from fgl_flower.synthesis.generator_checks import check_generator
 from tests.tiny_models import save_text_to_image
 
@@ -154,7 +154,7 @@ def test_weights_that_exist_only_as_a_variant_are_found(
     assert torch.equal(plain.unet.conv_in.weight, half.unet.conv_in.weight)
     assert torch.equal(plain.vae.encoder.conv_in.weight, half.vae.encoder.conv_in.weight)
     texts = ["a sketch of a star"]
-    assert torch.equal(*(TextEncoder.load(str(p)).encode(texts) for p in (tiny_checkpoint, copy)))
+    assert torch.equal(*(PromptEncoder.load(str(p)).encode(texts) for p in (tiny_checkpoint, copy)))
 
 
 def test_components_without_a_common_variant_are_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:

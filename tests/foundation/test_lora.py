@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ModelError
 from fgl_flower.foundation import lora as loras
+from fgl_flower.foundation.encoders import PromptEncoder
 from fgl_flower.foundation.generator import Generator, inspect
 from fgl_flower.foundation.inversion import load_for_inversion
 from fgl_flower.foundation.lora import FILE
 from fgl_flower.foundation.origin import Origin
-from fgl_flower.foundation.text import TextEncoder
 from fgl_flower.synthesis.engine import LocalEngine
 from fgl_flower.synthesis.engines import engine_for
 from fgl_flower.synthesis.generator_checks import check_generator
@@ -110,9 +110,9 @@ def test_the_revision_follows_bytes_and_scale_not_the_place(tiny_checkpoint: Pat
 def test_what_clients_use_of_the_generator_carries_it(tiny_checkpoint: Path, lora: Path) -> None:
     origin = Origin(str(tiny_checkpoint), lora=str(lora))
     texts = ["a photo of a star"]
-    plain, changed = (TextEncoder.load(one).encode(texts) for one in (Origin(str(tiny_checkpoint)), origin))
+    plain, changed = (PromptEncoder.load(one).encode(texts) for one in (Origin(str(tiny_checkpoint)), origin))
     assert not torch.equal(plain, changed)
-    drawing = TextEncoder.of(Generator.load(origin, device="cpu", precision="float32"))
+    drawing = PromptEncoder.of(Generator.load(origin, device="cpu", precision="float32"))
     assert torch.equal(drawing.encode(texts), changed)
     inverted = [load_for_inversion(one, device="cpu").pipeline.unet for one in (origin, str(tiny_checkpoint))]
     assert not torch.equal(*(unet.get_submodule(LAYER).weight for unet in inverted))

@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ModelError
+from fgl_flower.foundation.encoders import PromptEncoder
 from fgl_flower.foundation.generator import Generator, inspect
 from fgl_flower.foundation.origin import Origin
-from fgl_flower.foundation.text import TextEncoder
 from fgl_flower.synthesis.engines import engine_for
 from fgl_flower.synthesis.generator_checks import check_generator
 from fgl_flower.synthesis.settings import settings_for
@@ -71,8 +71,8 @@ def test_images_are_those_of_the_folder_it_was_made_of(
 
 def test_levels_that_encode_text_take_its_text_encoder(tiny_checkpoint: Path, file: Path, bare: Path) -> None:
     origin = Origin(str(file), config=str(bare))
-    encoded = TextEncoder.load(origin).encode(["a sketch of a star"])
-    assert torch.equal(encoded, TextEncoder.load(str(tiny_checkpoint)).encode(["a sketch of a star"]))
+    encoded = PromptEncoder.load(origin).encode(["a sketch of a star"])
+    assert torch.equal(encoded, PromptEncoder.load(str(tiny_checkpoint)).encode(["a sketch of a star"]))
     check_generator(configured(file, bare, prompt_level="embeddings"))
 
 

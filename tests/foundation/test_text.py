@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from fgl_flower.errors import ModelError
+from fgl_flower.foundation.encoders import PromptEncoder
 from fgl_flower.foundation.generator import Generator
 from fgl_flower.foundation.inversion import PATIENCE, Inverted, encode_images, invert, load_for_inversion
-from fgl_flower.foundation.text import TextEncoder, tokenizer_of
+from fgl_flower.foundation.miniature import weights_dir
+from fgl_flower.foundation.text import tokenizer_of
 
 TEXTS = ["a sketch of a star", "star", "a photo of the heart " * 9, ""]
 
@@ -21,17 +23,17 @@ def generator(tiny_checkpoint: Path) -> Generator:
 
 
 @pytest.fixture(scope="module")
-def encoder(generator: Generator) -> TextEncoder:
-    return TextEncoder.of(generator)
+def encoder(generator: Generator) -> PromptEncoder:
+    return PromptEncoder.of(generator)
 
 
-def test_embeddings_are_the_pipelines_own(generator: Generator, encoder: TextEncoder) -> None:
+def test_embeddings_are_the_pipelines_own(generator: Generator, encoder: PromptEncoder) -> None:
     own, _ = generator.pipeline.encode_prompt(TEXTS, generator.device, 1, do_classifier_free_guidance=False)
     torch.testing.assert_close(encoder.encode(TEXTS), own)
 
 
-def test_loaded_alone_it_says_the_same(tiny_checkpoint: Path, encoder: TextEncoder) -> None:
-    torch.testing.assert_close(TextEncoder.load(str(tiny_checkpoint)).encode(TEXTS), encoder.encode(TEXTS))
+def test_loaded_alone_it_says_the_same(tiny_checkpoint: Path, encoder: PromptEncoder) -> None:
+    torch.testing.assert_close(PromptEncoder.load(str(tiny_checkpoint)).encode(TEXTS), encoder.encode(TEXTS))
     tokenizer = tokenizer_of(str(tiny_checkpoint))
     assert (tokenizer.length, tokenizer.width) == (16, 32)
     assert tokenizer.count("a sketch of a star") == 7  # five words between start and end
@@ -40,12 +42,12 @@ def test_loaded_alone_it_says_the_same(tiny_checkpoint: Path, encoder: TextEncod
 
 def test_the_fast_miniature_shares_the_encoder_of_the_other() -> None:
     fast, slow = (tokenizer_of(name) for name in ("miniature-fast", "miniature"))
-    assert fast.folder == slow.folder
+    assert fast.inner.get_vocab() == slow.inner.get_vocab()
     assert (fast.length, fast.width) == (24, 64)
-    assert load_for_inversion("miniature-fast", device="cpu").card.folder == slow.folder
+    assert load_for_inversion("miniature-fast", device="cpu").card.folder == weights_dir("miniature")
 
 
-def test_a_learned_token_stands_where_its_words_would(encoder: TextEncoder) -> None:
+def test_a_learned_token_stands_where_its_words_would(encoder: PromptEncoder) -> None:
     words = encoder.words("star heart").numpy()
     learned = {"<thing>": words}
     taught, told = (
@@ -56,7 +58,7 @@ def test_a_learned_token_stands_where_its_words_would(encoder: TextEncoder) -> N
     torch.testing.assert_close(encoder.encode(["a star"], learned), encoder.encode(["a star"]))  # the others untouched
 
 
-def test_learned_tokens_are_the_same_to_diffusers(tiny_checkpoint: Path, encoder: TextEncoder) -> None:
+def test_learned_tokens_are_the_same_to_diffusers(tiny_checkpoint: Path, encoder: PromptEncoder) -> None:
     vectors = np.random.default_rng(0).normal(size=(2, 32)).astype(np.float32)
     other = Generator.load(str(tiny_checkpoint), device="cpu", precision="float32").pipeline
     other.load_textual_inversion({"<thing>": torch.tensor(vectors)})
@@ -64,7 +66,7 @@ def test_learned_tokens_are_the_same_to_diffusers(tiny_checkpoint: Path, encoder
     torch.testing.assert_close(encoder.encode(["a sketch of a <thing>"], {"<thing>": vectors}), own)
 
 
-def test_a_token_beyond_the_end_of_a_prompt_is_cut_off(encoder: TextEncoder) -> None:
+def test_a_token_beyond_the_end_of_a_prompt_is_cut_off(encoder: PromptEncoder) -> None:
     long = "star " * 13
     vectors = np.ones((4, 32), np.float32)
     ids, places = encoder.tokenizer.ids(long + "<thing>", {"<thing>": 4})

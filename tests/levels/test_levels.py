@@ -18,7 +18,7 @@ from clients.prompting import prompt_payload
 from fgl_flower.config import RunConfig
 from fgl_flower.data.sources import load_source
 from fgl_flower.errors import ConfigError, DataError, ModelError
-from fgl_flower.foundation.text import TextEncoder
+from fgl_flower.foundation.encoders import PromptEncoder
 from fgl_flower.levels.downloads import client_models
 from fgl_flower.levels.embeddings import quantise
 from fgl_flower.levels.holdings import Holdings
@@ -120,7 +120,7 @@ def test_a_limited_number_of_captions_is_spread_over_the_classes() -> None:
 def told(config: RunConfig) -> Iterator[tuple[Prompt, np.ndarray, list[Prompt], np.ndarray]]:
     """Yield each embedding of client 1 with its array, the caption prompts of its group and their embeddings."""
     payload, words = received(config, 1), received(configured(prompt_level="instance"), 1)
-    encoder = TextEncoder.load(config.generator)
+    encoder = PromptEncoder.load(config.generator)
     for p in payload.prompts:
         own = [w for w in words.prompts if (w.label, w.domain) == (p.label, p.domain)]
         yield p, payload.arrays[p.text].array, own, encoder.encode([w.text for w in own]).numpy()

@@ -19,8 +19,8 @@ from tests.tiny_families import FAMILIES, save_family
 
 # Texts of several lengths: a tokenizer that threads share keeps the padding of the call before.
 TOLD = [Told("a star", "star"), Told("a photo of the star", "star"), Told("a painting of a circle", "circle")]
-EMBEDDED = {"sd", "sdxl", "sdxl-turbo", "sd3"}
-LEARNED = {"sd"}
+EMBEDDED = {"sd", "sdxl", "sdxl-turbo", "sd3", "flux-dev", "flux-schnell"}
+LEARNED = {"sd", "sdxl", "sdxl-turbo", "sd3"}
 
 
 @pytest.fixture(scope="module")

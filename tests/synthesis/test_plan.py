@@ -99,6 +99,9 @@ def test_seed_prompt_and_every_setting_change_the_key() -> None:
         "precision": "bfloat16",
         "safety_checker": True,
         "vae_tiling": True,
+        "attention": "flash",
+        "quantisation": "int8",
+        "prompt_tokens": 256,
     }
     assert set(changes) == set(SETTINGS.__dataclass_fields__)
     keys = [key(), key(text="a star."), key(seed=1), *(key(replace(SETTINGS, **{n: v})) for n, v in changes.items())]

@@ -215,6 +215,9 @@ def test_learned_tokens_survive_bit_for_bit(data: st.DataObject, rows: int) -> N
     outcome = read(encode(payload), Limits(kind="tokens"))
     assert outcome == payload
     assert encode(outcome) == encode(payload)
+    exact = Limits(kind="tokens", embedding=(3, 9), token_width=5)  # prompt embeddings may be wider than tokens
+    assert read(encode(payload), exact) == payload
+    assert isinstance(read(encode(payload), replace(exact, token_width=6)), Rejection) == bool(names)
 
 
 def test_diffusers_loads_a_learned_token_as_it_travels(tmp_path: Path, tiny_checkpoint: Path) -> None:

@@ -25,6 +25,8 @@ def test_limits_follow_how_many_captions_and_classes_there_may_be(monkeypatch: p
         config = RunConfig(prompt_level="instance", max_captions=most)
         assert (decode(records, planning.limits_for(config), ("star",)) == payload) == taken
     usual = planning.limits_for(RunConfig())
-    assert usual == replace(least, count_tokens=usual.count_tokens, embedding=usual.embedding)
+    generators = {name: getattr(usual, name) for name in ("count_tokens", "embedding", "token_width")}
+    assert usual == replace(least, **generators)
+    assert usual.token_width == 64  # the miniature's text encoder
     monkeypatch.setattr(planning, "load_source", lambda config: SimpleNamespace(classes=range(2000), domains=range(5)))
     assert planning.limits_for(RunConfig()).prompts == 2000 * 6

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from fgl_flower.data.tables import dataset_of
+
 if TYPE_CHECKING:
     import datasets
 
@@ -95,11 +97,8 @@ class Files:
 
     def dataset(self, columns: "datasets.Features") -> "datasets.Dataset":
         """Return them as a data set with the columns of `fgl_flower.data.folders.features`, without captions."""
-        import datasets  # here: see fgl_flower.data.rows
-        import pyarrow as pa
+        import pyarrow as pa  # here: see fgl_flower.data.rows
 
         count, paths = len(self), self.paths.arrow()
         image = pa.StructArray.from_arrays([pa.nulls(count, pa.binary()), paths], ["bytes", "path"])
-        rest = [pa.array(self.labels), pa.array(self.domains), pa.repeat("", count)]
-        table = pa.Table.from_arrays([image, *rest], schema=columns.arrow_schema)
-        return datasets.Dataset(table, info=datasets.DatasetInfo(features=columns))
+        return dataset_of([image, pa.array(self.labels), pa.array(self.domains), pa.repeat("", count)], columns)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from fgl_flower.data.paths import Files
+from fgl_flower.data.tables import dataset_of
 
 if TYPE_CHECKING:
     import datasets
@@ -54,8 +55,11 @@ def with_columns(
     kept = dataset.select_columns([name for name in features if name not in columns])
     types = datasets.Features({name: features[name] for name in features if name in columns})
     schema = types.arrow_schema
-    table = pa.table({name: pa.array(columns[name], schema.field(name).type) for name in types}, schema=schema)
-    made = datasets.Dataset(table, info=datasets.DatasetInfo(features=types))
+    given = {
+        name: values if isinstance(values, pa.ChunkedArray) else pa.array(values, schema.field(name).type)
+        for name, values in columns.items()
+    }
+    made = dataset_of([given[name] for name in types], types)
     return datasets.concatenate_datasets([kept, made], axis=1).select_columns(list(features))
 
 

@@ -62,6 +62,7 @@ class Synthesis:
         self.domains = domains
         self.store = store
         self.engine = engine or engine_for(config)
+        self._own_engine = engine is None
         self.progress = progress
         self.warn = warn or (lambda sentence: log(WARNING, "%s", sentence))
         self.limits = limits_for(config)
@@ -82,8 +83,8 @@ class Synthesis:
         self.report = self.engine.fill(self.plan, self.store, progress=self.progress)
         if self.report.blanked:
             self.plan = self._without(self.report.blanked)
-        if not self.config.prompt_every and isinstance(self.engine, LocalEngine):  # nothing more will be drawn
-            self.engine.release()
+        if self._own_engine and isinstance(self.engine, LocalEngine) and not self.config.prompt_every:
+            self.engine.release()  # nothing more will be drawn
             give_back()
         return self.store.images(self.plan, self.config.image_size, self.classes, self.domains)
 

@@ -12,7 +12,8 @@ __all__ = ["Index", "MappedPixels"]
 
 Index = torch.Tensor | np.ndarray | Sequence[int] | slice | int
 
-_RELEASED = 32 * 2**20  # bytes read of a file after which its pages leave this process' memory
+_RELEASED = 8 * 2**20  # bytes read of a file after which its pages leave this process' memory: the kernel maps 2 MiB
+# for an image of 150 kB where it keeps the file in pages of that size
 
 
 class MappedPixels:

@@ -108,7 +108,8 @@ def main() -> None:
         config.write_text(
             f'dataset = "folder:{root}"\nmethod = "{given.method}"\nimage-size = {given.image_size}\n'
             f'runs-dir = "{scratch}/runs"\nbatch-size = {given.batch_size}\nclients = {given.clients}\n'
-            f'partition = "iid"\nfraction = {min(1.0, 2 / given.clients)}\n'  # more clients take more time, not more memory
+            # Two clients train; more take more time, not more memory.
+            f'partition = "iid"\nfraction = {min(1.0, 2 / given.clients)}\n'
             f"rounds = {int(given.method not in _ROUNDLESS)}\nlocal-epochs = 1\nserver-epochs = 1\n"
             'generator = "miniature-fast"\nimages-per-class = 20\n'
         )

@@ -22,7 +22,8 @@ import numpy as np
 from fgl_flower.config import SourceConfig
 from fgl_flower.data.folders import class_folders, features
 from fgl_flower.data.naming import positions_of, under_names
-from fgl_flower.data.rows import FileTable, Table
+from fgl_flower.data.paths import Files
+from fgl_flower.data.rows import FileTable, Table, with_columns
 from fgl_flower.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -114,11 +115,10 @@ def _files(
     if not path.is_dir():
         raise DataError("there is no such folder")
     names, entries, notes = class_folders(path)
-    own = np.array([entry.label for entry in entries["train"]], dtype=np.int64)
-    kept, new = positions_of(own, names, classes, "classes", labels)
-    files = [entries["train"][i].path for i in kept.tolist()]
-    table = FileTable(files, new, np.full(len(kept), domain, dtype=np.int64), classes, domains)
-    return table, len(own) - len(kept), notes
+    every = entries["train"]
+    kept, new = positions_of(every.labels, names, classes, "classes", labels)
+    files = Files(every.paths.select(kept), new, np.full(len(kept), domain, dtype=np.int64))
+    return FileTable(files, classes, domains), len(every) - len(kept), notes
 
 
 def _images(own: OwnData) -> tuple["datasets.Dataset", tuple[str, ...]]:
@@ -137,8 +137,7 @@ def _images(own: OwnData) -> tuple["datasets.Dataset", tuple[str, ...]]:
 def _in_domain(images: "datasets.Dataset", domains: tuple[str, ...], domain: int) -> "datasets.Dataset":
     """Return the images as of one domain, -1: of an unknown one."""
     columns = features(images.features["label"].names, domains)
-    rows = np.full(len(images), domain, dtype=np.int64)
-    return images.remove_columns("domain").add_column("domain", rows).select_columns(list(columns)).cast(columns)
+    return with_columns(images, {"domain": np.full(len(images), domain, dtype=np.int64)}, columns)
 
 
 def _labels(told: str) -> dict[str, str]:

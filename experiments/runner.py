@@ -92,13 +92,14 @@ def run_folder(
 def _serve_in_process(config: RunConfig, folder: RunFolder) -> None:
     workers = client_workers(config, "inline")
     forked = workers > 1 and can_fork(resolve_device(config.device).type)
-    grid = InlineGrid(simulated, config.clients, config.to_flat(), workers=workers, forked=forked)
+    sharing_images = can_share(config)
+    grid = InlineGrid(simulated, config.clients, config.to_flat(), workers=workers, forked=forked, early=sharing_images)
     if forked and config.method not in METHODS_WITHOUT_CLIENTS:
         # Once for all processes, which are forked from this one; an optimiser imports the second when it is made.
 
         import clients.training  # noqa: F401
     data = None
-    if can_share(config):
+    if sharing_images:
         data = SharedData.of(config, lambda done, total: folder.progress("images decoded", done, total))
     with sharing(data), closing(grid):
         serve(grid, config, folder, engine="inline")

@@ -7,7 +7,6 @@ copy. Messages cross as Flower's protobuf.
 Only where nothing but CPUs compute, and on Linux: a CUDA context does not survive a fork, macOS' own libraries do not.
 """
 
-import ctypes
 import multiprocessing
 import os
 import queue
@@ -23,6 +22,8 @@ from flwr.common.constant import ErrorCode
 from flwr.common.serde import message_from_proto, message_to_proto, recorddict_from_proto, recorddict_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
+
+from fgl_flower.freed_memory import give_back
 
 __all__ = ["Answer", "Processes", "can_fork"]
 
@@ -94,7 +95,7 @@ class Processes:
 
 class _Worker:
     def __init__(self, answer: Answer) -> None:
-        _return_freed_memory()  # a fork counts all that this process has not given back
+        give_back()  # a fork counts all that this process has not given back
         context = multiprocessing.get_context("fork")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, answer), daemon=True, name="client")
@@ -189,10 +190,3 @@ def _why(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         return signal.Signals(-exit_code).name
     return f"exit code {exit_code}"
-
-
-def _return_freed_memory() -> None:
-    """Give the system what was freed: glibc keeps it, hundreds of MB after images were drawn and a model trained."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
-    if trim is not None:
-        trim(0)

@@ -52,6 +52,10 @@ class InlineGrid(Grid):
     forked : bool
         Whether those clients live in processes of their own (`fgl_flower.processes`), else in threads, of which torch's
         operators let others run meanwhile.
+    early : bool
+        Whether those processes start with the first message of any kind, not with the first to clients that train or
+        evaluate: before this process loads captioners and generators, whose memory would seem to be theirs, too. They
+        then lack what it reads of the clients' images meanwhile.
 
     Attributes
     ----------
@@ -75,6 +79,7 @@ class InlineGrid(Grid):
         *,
         workers: int = 1,
         forked: bool = False,
+        early: bool = False,
     ) -> None:
         if num_clients < 1:
             raise ValueError(f"num_clients = {num_clients}: a federation has at least one client")
@@ -86,6 +91,7 @@ class InlineGrid(Grid):
         self._node_configs = node_configs or {}
         self._workers = workers
         self._forked = forked
+        self._early = early
         self._processes: Processes | None = None
         self._seconds: dict[int, float] = {}  # that a node's last answer took
         self.partition_ids = {_node_id(partition_id): partition_id for partition_id in range(num_clients)}
@@ -139,8 +145,9 @@ class InlineGrid(Grid):
     def _deliver(self, messages: Iterable[Message], timeout: float | None) -> Iterator[tuple[str, Message | None]]:
         messages = list(messages)
         kinds = {message.metadata.message_type for message in messages}
-        parallel = self._workers > 1 and bool(kinds) and all(kind.startswith(_PARALLEL) for kind in kinds)
-        if parallel and self._forked and self._processes is None:
+        many = self._workers > 1 and bool(kinds)
+        parallel = many and all(kind.startswith(_PARALLEL) for kind in kinds)
+        if (parallel or (many and self._early)) and self._forked and self._processes is None:
             self._processes = Processes(self._workers, self._called)
         deadline = None if timeout is None else time.monotonic() + timeout
 

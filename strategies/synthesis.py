@@ -8,8 +8,9 @@ from flwr.supercore import log
 
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import RunError
+from fgl_flower.freed_memory import give_back
 from fgl_flower.learning.images import Images
-from fgl_flower.synthesis.engine import SynthesisEngine, SynthesisReport
+from fgl_flower.synthesis.engine import LocalEngine, SynthesisEngine, SynthesisReport
 from fgl_flower.synthesis.engines import engine_for
 from fgl_flower.synthesis.plan import SynthesisPlan
 from fgl_flower.synthesis.store import SyntheticStore
@@ -61,6 +62,7 @@ class Synthesis:
         self.domains = domains
         self.store = store
         self.engine = engine or engine_for(config)
+        self._own_engine = engine is None
         self.progress = progress
         self.warn = warn or (lambda sentence: log(WARNING, "%s", sentence))
         self.limits = limits_for(config)
@@ -81,6 +83,9 @@ class Synthesis:
         self.report = self.engine.fill(self.plan, self.store, progress=self.progress)
         if self.report.blanked:
             self.plan = self._without(self.report.blanked)
+        if self._own_engine and isinstance(self.engine, LocalEngine) and not self.config.prompt_every:
+            self.engine.release()  # nothing more will be drawn
+            give_back()
         return self.store.images(self.plan, self.config.image_size, self.classes, self.domains)
 
     def _without(self, blanked: Sequence[str]) -> SynthesisPlan:

@@ -116,3 +116,30 @@ def _runs(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+@pytest.mark.parametrize(("early", "read"), [(True, 0), (False, 1)])
+def test_early_processes_begin_before_this_one_loads_what_clients_are_queried_for(early: bool, read: int) -> None:
+    loaded: list[str] = []
+    result = ClientApp()
+
+    @result.query("prompts")
+    def query(message: Message, context: Context) -> Message:
+        loaded[:] = ["a captioner"]
+        return Message(RecordDict(), reply_to=message)
+
+    @result.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        measured = MetricRecord({"loaded": len(loaded), "pid": os.getpid()})
+        return Message(RecordDict({"m": measured}), reply_to=message)
+
+    made = InlineGrid(result, 2, {}, workers=2, forked=True, early=early)
+    try:
+        for kind in ("query.prompts", "evaluate"):
+            replies = made.send_and_receive([Message(RecordDict(), node, kind) for node in made.get_node_ids()])
+    finally:
+        made.close()
+    told = [reply.content.metric_records["m"] for reply in replies]
+    assert [one["loaded"] for one in told] == [read, read]
+    assert os.getpid() not in {one["pid"] for one in told}
+    assert loaded == ["a captioner"]

@@ -95,6 +95,7 @@ def main() -> None:
     parser.add_argument("--method", default="fedavg")
     parser.add_argument("--engine", default="inline")
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--clients", type=int, default=5, help="two of them train, one after the other or side by side")
     parser.add_argument("--folder", type=Path, help="where the images are kept for the next call; default: nowhere")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -106,8 +107,9 @@ def main() -> None:
         config = Path(scratch, "run.toml")
         config.write_text(
             f'dataset = "folder:{root}"\nmethod = "{given.method}"\nimage-size = {given.image_size}\n'
-            f'runs-dir = "{scratch}/runs"\nbatch-size = {given.batch_size}\nclients = 5\npartition = "iid"\n'
-            "fraction = 0.4\n"  # two clients train at the same time; more of them take more time, not more memory
+            f'runs-dir = "{scratch}/runs"\nbatch-size = {given.batch_size}\nclients = {given.clients}\n'
+            # Two clients train; more take more time, not more memory.
+            f'partition = "iid"\nfraction = {min(1.0, 2 / given.clients)}\n'
             f"rounds = {int(given.method not in _ROUNDLESS)}\nlocal-epochs = 1\nserver-epochs = 1\n"
             'generator = "miniature-fast"\nimages-per-class = 20\n'
         )
@@ -116,7 +118,9 @@ def main() -> None:
         skipped = json.loads(result.read_text())["skipped"]
     print_line(
         {
-            **{name: getattr(given, name) for name in ("method", "engine", "images", "pixels", "image_size")},
+            **{
+                name: getattr(given, name) for name in ("method", "engine", "images", "pixels", "image_size", "clients")
+            },
             "seconds": round(seconds, 1),
             "damaged": damaged,
             "skipped": skipped,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fgl_flower.data.rows import column
+from fgl_flower.data.rows import column, with_columns
 
 if TYPE_CHECKING:
     import datasets
@@ -60,5 +60,4 @@ def mislabelled(private: "datasets.Dataset", count: int) -> "datasets.Dataset":
     chosen, wrong = canaries(labels, count, private.features["label"].num_classes)
     labels = labels.copy()
     labels[chosen] = wrong
-    columns, features = list(private.features), private.features
-    return private.remove_columns("label").add_column("label", labels).select_columns(columns).cast(features)
+    return with_columns(private, {"label": labels}, private.features)

@@ -35,7 +35,8 @@ MAPPED_BYTES = 64 * 2**20
 """Pixels that take more lie in a mapped file: the built-in world never does."""
 
 _RESERVE = 2**30  # bytes that stay free on the disk
-_PIECE = 512  # images between two lines of the journal
+_PIECE = 512  # images between two lines of the journal, at most
+_PIECE_BYTES = 16 * 2**20  # of their pixels, at most
 
 Progress = Callable[[int, int], None]
 """Told how many images of how many are decoded."""
@@ -159,10 +160,15 @@ def decoded(rows: Rows, size: int, *, keep: bool = False, progress: Progress = _
 def _pieces(
     rows: Rows, size: int, start: int, progress: Progress
 ) -> Iterator[tuple[list[int], np.ndarray, dict[int, str]]]:
-    """Yield, of `_PIECE` rows at a time from `start` on: positions and pixels of those that can be read, the others."""
-    for first in range(start, len(rows), _PIECE):
-        last = min(first + _PIECE, len(rows))
-        pixels = np.empty((last - first, size, size, 3), dtype=np.uint8)
+    """Yield, of a piece of the rows at a time from `start` on: positions and pixels of what can be read, the others.
+
+    The next piece overwrites the pixels.
+    """
+    piece = max(1, min(_PIECE, _PIECE_BYTES // (3 * size**2)))
+    block = np.empty((piece, size, size, 3), dtype=np.uint8)
+    for first in range(start, len(rows), piece):
+        last = min(first + piece, len(rows))
+        pixels = block[: last - first]
         good, lost = list[int](), dict[int, str]()
         for i, picture in enumerate(pictures(rows.select(np.arange(first, last)).records(), first), first):
             if isinstance(picture, DataError):
@@ -194,11 +200,11 @@ def _kept(rows: Rows, size: int, progress: Progress) -> Decoded:
                 if not done:
                     journal.truncate(0)
                 for piece, images, lost in _pieces(rows, size, done, progress):
-                    file.write(images.tobytes())
+                    file.write(images.data)
                     file.flush()
                     os.fsync(file.fileno())  # pixels first: a line of the journal vouches for them
                     good, unread = good + len(piece), unread | lost
-                    done = min(done + _PIECE, len(rows))
+                    done += len(piece) + len(lost)
                     line = {"done": done, "kept": good, "unread": list(lost.items())}
                     journal.write(json.dumps(line) + "\n")
                     journal.flush()

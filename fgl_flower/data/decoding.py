@@ -18,7 +18,6 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -129,9 +128,9 @@ def _stream(source: Any) -> BinaryIO:
         raise ValueError("there is no image")
     if isinstance(source, bytes):
         return io.BytesIO(source)
-    if not Path(source).is_file():  # a pipe or device would never end
+    if not os.path.isfile(source):  # a pipe or device would never end
         raise ValueError("there is no such file")
-    return Path(source).open("rb")
+    return open(source, "rb")
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -186,7 +185,10 @@ def _checked(image: Image.Image) -> Image.Image:
 def _name(source: ImageSource) -> str:
     """Return the end of an image's path: split, class and file; empty where there is none."""
     path = source.get("path") if isinstance(source, Mapping) else source
-    return "/".join(Path(path).parts[-3:]).lstrip("/") if isinstance(path, str | os.PathLike) else ""
+    if not isinstance(path, str | os.PathLike):
+        return ""
+    parts = str(path).replace("\\", "/") if os.sep == "\\" else str(path)  # no `Path`: it keeps each part it has seen
+    return "/".join([part for part in parts.split("/") if part not in {"", "."}][-3:])
 
 
 def _reason(error: Exception) -> str:

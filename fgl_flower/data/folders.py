@@ -1,17 +1,20 @@
 """Images in folders and lists of files: what is where, before anything is opened."""
 
+from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fgl_flower.data.listing import Strays, class_folders_in, some, split_folders, visible_folders
+from fgl_flower.data.paths import Files, Paths
 from fgl_flower.errors import DataError
 
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["DOMAINNET_CLASSES", "DOMAINNET_DOMAINS", "Entry", "class_folders", "domainnet", "features"]
+__all__ = ["DOMAINNET_CLASSES", "DOMAINNET_DOMAINS", "class_folders", "domainnet", "features"]
 
 DOMAINNET_DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
 _DOMAINNET_LABELS = {  # label in DomainNet's lists: name; the ten of the paper's 345
@@ -29,15 +32,6 @@ _DOMAINNET_LABELS = {  # label in DomainNet's lists: name; the ten of the paper'
 DOMAINNET_CLASSES = tuple(_DOMAINNET_LABELS.values())
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One image file with its class and domain, as positions in their lists of names."""
-
-    path: Path
-    label: int
-    domain: int = 0
-
-
 def features(classes: Sequence[str], domains: Sequence[str]) -> "datasets.Features":
     """Return the four columns that every source has."""
     import datasets  # here: see fgl_flower.data.rows
@@ -50,9 +44,7 @@ def features(classes: Sequence[str], domains: Sequence[str]) -> "datasets.Featur
     )
 
 
-def class_folders(
-    path: Path, names: Sequence[str] = ()
-) -> tuple[tuple[str, ...], dict[str, list[Entry]], tuple[str, ...]]:
+def class_folders(path: Path, names: Sequence[str] = ()) -> tuple[tuple[str, ...], dict[str, Files], tuple[str, ...]]:
     """Return the class names (folder names, sorted), the images of each split, and what was left out, in sentences.
 
     With `names`, those of a federation's classes, validation or test images are enough, and show these classes alone.
@@ -81,14 +73,13 @@ def class_folders(
             who = "the training images do" if "train" in files else "the federation does"
             raise DataError(f"{splits[split]} holds classes that {who} not have: {some(unknown)}")
     entries = {
-        split: [Entry(p, i) for i, name in enumerate(classes) for p in by_class.get(name, [])]
-        for split, by_class in files.items()
+        split: Files.of_classes([by_class.get(name, Paths()) for name in classes]) for split, by_class in files.items()
     }
     notes += [f"{splits[split].name}/ holds no images and is left out" for split, items in entries.items() if not items]
     return classes, {split: items for split, items in entries.items() if items}, (*notes, *strays.notes())
 
 
-def domainnet(path: Path) -> dict[str, list[Entry]]:
+def domainnet(path: Path) -> dict[str, Files]:
     """Return the training and test images of the paper's ten classes, from `{domain}_{train,test}.txt`.
 
     Each line of a list is "path label"; paths are relative to the folder that holds the lists.
@@ -99,9 +90,10 @@ def domainnet(path: Path) -> dict[str, list[Entry]]:
         If a list is missing, a line is not of that shape, or an image is missing.
     """
     position = {label: i for i, label in enumerate(_DOMAINNET_LABELS)}
-    entries: dict[str, list[Entry]] = {"train": [], "test": []}
-    for domain, name in enumerate(DOMAINNET_DOMAINS):
-        for split, items in entries.items():
+    result = {}
+    for split in ("train", "test"):
+        paths, pairs = Paths(), array("b")  # class and domain of each image in turn
+        for domain, name in enumerate(DOMAINNET_DOMAINS):
             listing = path / f"{name}_{split}.txt"
             if not listing.is_file():
                 raise DataError(f"DomainNet needs the list {listing.name} in {path}")
@@ -115,8 +107,11 @@ def domainnet(path: Path) -> dict[str, list[Entry]]:
                     continue
                 if not (path / file).is_file():
                     raise DataError(f"{listing.name}, line {number}: there is no image {file} in {path}")
-                items.append(Entry(path / file, position[int(label)], domain))
-    return entries
+                paths.append(str(path / file))
+                pairs.extend((position[int(label)], domain))
+        labels, domains = np.frombuffer(pairs, np.int8).reshape(-1, 2).T.astype(np.int64)
+        result[split] = Files(paths, labels, domains)
+    return result
 
 
 def _text(path: Path) -> str:

@@ -11,10 +11,11 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 
 from fgl_flower.data.folders import features
 from fgl_flower.data.listing import SPLIT_NAMES, some
-from fgl_flower.data.rows import column_values
+from fgl_flower.data.rows import arrow_column, with_columns
 from fgl_flower.errors import DataError, reason
 
 __all__ = ["load"]
@@ -62,17 +63,17 @@ def load(
     label = _label_column(first, place)
     domain, caption = _named(first, ("domain", "style")), _named(first, ("caption", "text"))
     classes, labels = _numbered(splits, label, place)
-    domains, image_domains = _numbered(splits, domain, place) if domain else ((default_domain,), None)
+    domains, image_domains = _numbered(splits, domain, place) if domain else ((default_domain,), {})
     columns = features(classes, domains)
     unified: Splits = {}
     for name, dataset in splits.items():
         count = len(dataset)
-        made = dataset.select_columns([image])
-        made = made if image == "image" else made.rename_column(image, "image")
-        made = made.add_column("label", labels[name])
-        made = made.add_column("domain", image_domains[name] if image_domains else [0] * count)
-        captions = [str(c or "") for c in column_values(dataset, caption)] if caption else [""] * count
-        made = _cast(made.add_column("caption", captions), columns, place)
+        beside = {
+            "label": labels[name],
+            "domain": image_domains.get(name, np.zeros(count, dtype=np.int64)),
+            "caption": _captions(dataset, caption) if caption else [""] * count,
+        }
+        made = _unified(dataset, image, beside, columns, place)
         known = np.flatnonzero(labels[name] != _MISSING)
         if not count:
             notes.append(f"the {name} split is empty: {_INSTEAD}")
@@ -194,9 +195,26 @@ def _label_column(dataset: datasets.Dataset, place: str) -> str:
     return name
 
 
-def _cast(dataset: datasets.Dataset, columns: datasets.Features, place: str) -> datasets.Dataset:
+def _captions(dataset: datasets.Dataset, column: str) -> Any:
+    """Return the texts of a column, "" where one is missing; without those it stays in the file that is mapped."""
+    values = arrow_column(dataset, column)
+    if pa.types.is_string(values.type):
+        return values.fill_null("") if values.null_count else values
+    if pa.types.is_large_string(values.type):
+        return values.fill_null("").cast(pa.string())
+    return [str(value or "") for value in values.to_pylist()]
+
+
+def _unified(
+    dataset: datasets.Dataset, image: str, beside: dict[str, Any], columns: datasets.Features, place: str
+) -> datasets.Dataset:
+    """Return a split with our columns; its images stay where they are."""
     try:
-        return dataset.cast(columns)
+        pictures = dataset.select_columns([image])
+        pictures = pictures if image == "image" else pictures.rename_column(image, "image")
+        if pictures.features["image"] != columns["image"]:
+            pictures = pictures.cast_column("image", columns["image"])
+        return with_columns(pictures, beside, columns)
     except Exception as error:  # Arrow's and the library's own kinds
         raise DataError(f"the data set {place!r} is not of the shape that is needed: {reason(error)}") from error
 
@@ -212,19 +230,35 @@ def _numbered(splits: Splits, column: str, place: str) -> tuple[tuple[str, ...],
             raise DataError(
                 f"column {column!r} of the data set {place!r} differs in type between the splits train and {name}"
             )
-    rows = {split: column_values(dataset, column) for split, dataset in splits.items()}
     if isinstance(feature, datasets.ClassLabel):
-        names, count = tuple(feature.names), len(feature.names)
-        return names, {
-            split: np.array([v if v is not None and 0 <= v < count else _MISSING for v in read], np.int64)
-            for split, read in rows.items()
-        }
+        numbers = {split: _filled(arrow_column(dataset, column)) for split, dataset in splits.items()}
+        known = {split: (read >= 0) & (read < len(feature.names)) for split, read in numbers.items()}
+        return tuple(feature.names), {split: np.where(known[split], read, _MISSING) for split, read in numbers.items()}
     text = _reader(feature, column, place)
-    rows = {split: [text(value) for value in read] for split, read in rows.items()}
-    values = {value for read in rows.values() for value in read if value}
-    names = tuple(sorted(values, key=int) if all(v.isdecimal() and v.isascii() for v in values) else sorted(values))
+    coded = {split: _coded(arrow_column(dataset, column)) for split, dataset in splits.items()}
+    spoken = {split: [text(value) for value in values] for split, (_, values) in coded.items()}
+    distinct = {name for names in spoken.values() for name in names if name}
+    whole = all(name.isdecimal() and name.isascii() for name in distinct)
+    names = tuple(sorted(distinct, key=int) if whole else sorted(distinct))
     position = {name: i for i, name in enumerate(names)} | {"": _MISSING}
-    return names, {split: np.array([position[value] for value in read], np.int64) for split, read in rows.items()}
+    return names, {
+        split: np.array([*(position[name] for name in spoken[split]), _MISSING], np.int64)[codes]
+        for split, (codes, _) in coded.items()
+    }
+
+
+def _coded(column: pa.ChunkedArray) -> tuple[np.ndarray, list[Any]]:
+    """Return where each row's value stands among the distinct ones, (n,) int64, -1 where it is missing, and those."""
+    if pa.types.is_float16(column.type):
+        column = column.cast(pa.float32())
+    encoded = column.dictionary_encode().unify_dictionaries()
+    codes = [_filled(chunk.indices) for chunk in encoded.chunks]
+    values = encoded.chunk(0).dictionary.to_pylist() if codes else []
+    return np.concatenate([np.empty(0, np.int64), *codes]), values
+
+
+def _filled(numbers: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(numbers.fill_null(_MISSING).to_numpy(), dtype=np.int64)
 
 
 def _reader(feature: Any, column: str, place: str) -> Callable[[Any], str]:

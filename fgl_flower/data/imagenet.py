@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from fgl_flower.data.folders import Entry
 from fgl_flower.data.listing import Strays, images_in, split_folders, visible_folders
+from fgl_flower.data.paths import Files
 from fgl_flower.errors import DataError
 
 __all__ = ["SUBSETS", "subset"]
@@ -58,7 +58,7 @@ SUBSETS: dict[str, dict[int, str]] = {  # subset: ImageNet-1k class id -> name u
 }
 
 
-def subset(path: Path, name: str) -> tuple[tuple[str, ...], dict[str, list[Entry]], tuple[str, ...]]:
+def subset(path: Path, name: str) -> tuple[tuple[str, ...], dict[str, Files], tuple[str, ...]]:
     """Return the class names of a subset, the images of each split, and what was left out, in sentences.
 
     The class folders of a split are either all thousand of ImageNet-1k or just the subset's. No table of WordNet ids is
@@ -91,7 +91,5 @@ def subset(path: Path, name: str) -> tuple[tuple[str, ...], dict[str, list[Entry
             )
         ids = range(_ALL) if len(names) == _ALL else sorted(classes)
         by_id = dict(zip(ids, names, strict=True))
-        entries[split] = [
-            Entry(p, i) for i, c in enumerate(classes) for p in images_in(folder / by_id[c], strays, folder)
-        ]
+        entries[split] = Files.of_classes([images_in(folder / by_id[c], strays, folder) for c in classes])
     return tuple(classes.values()), {split: items for split, items in entries.items() if items}, strays.notes()

@@ -7,6 +7,7 @@ import numpy as np
 
 from fgl_flower.data.listing import some
 from fgl_flower.data.rows import column as named
+from fgl_flower.data.rows import with_columns
 from fgl_flower.errors import DataError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def positions_of(
     told, position = mapping or {}, {name: i for i, name in enumerate(names)}
     target = [-1] * (len(own) + 1)  # the last is for rows of -1
     unknown = []
-    for i in sorted(set(rows.tolist()) - {-1}):
+    for i in sorted(set(np.unique(rows).tolist()) - {-1}):
         name = told.get(own[i], own[i])
         if name == LEFT_OUT:
             target[i] = -2
@@ -85,6 +86,4 @@ def under_names(
     kept, new = positions_of(rows, dataset.features[column].names, names, kind, mapping)
     features = datasets.Features({**dataset.features, column: datasets.ClassLabel(names=list(names))})
     result = dataset.select(kept) if len(kept) < len(rows) else dataset
-    columns = list(features)
-    result = result.remove_columns(column).add_column(column, new).select_columns(columns).cast(features)
-    return result, len(rows) - len(kept)
+    return with_columns(result, {column: new}, features), len(rows) - len(kept)

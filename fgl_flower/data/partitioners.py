@@ -7,6 +7,7 @@ import numpy as np
 from flwr_datasets.partitioner import DirichletPartitioner, IidPartitioner, NaturalIdPartitioner, Partitioner
 
 from fgl_flower.config import DataConfig
+from fgl_flower.data.rows import column
 from fgl_flower.errors import DataError
 
 __all__ = ["dirichlet", "domain", "iid"]
@@ -77,4 +78,4 @@ def domain(images: datasets.Dataset, config: DataConfig) -> list[np.ndarray]:
 def _shares(partitioner: Partitioner, where: datasets.Dataset) -> list[np.ndarray]:
     partitioner.dataset = where
     parts = (partitioner.load_partition(i) for i in range(partitioner.num_partitions))
-    return [np.asarray(part["position"], dtype=np.int64) for part in parts]
+    return [column(part, "position") for part in parts]

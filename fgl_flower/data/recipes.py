@@ -18,6 +18,8 @@ import numpy as np
 from fgl_flower.config import SourceConfig
 from fgl_flower.data import hub
 from fgl_flower.data.folders import features
+from fgl_flower.data.rows import column as numbers
+from fgl_flower.data.rows import with_columns
 from fgl_flower.errors import DataError, reason
 
 __all__ = ["RECIPES", "Npz", "Recipe", "load"]
@@ -132,7 +134,8 @@ def _worded(dataset: datasets.Dataset, column: str) -> datasets.Dataset:
     spoken = [words(name) for name in names]
     if spoken == names or len(set(spoken)) < len(names):
         return dataset
-    return dataset.cast(datasets.Features({**dataset.features, column: datasets.ClassLabel(names=spoken)}))
+    renamed = datasets.Features({**dataset.features, column: datasets.ClassLabel(names=spoken)})
+    return with_columns(dataset, {column: numbers(dataset, column)}, renamed)
 
 
 def _array(arrays: ZipFile, name: str) -> np.ndarray:

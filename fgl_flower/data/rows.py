@@ -3,33 +3,64 @@
 Nor is it imported before a data set is asked for: that takes most of a second, in each new process of a node.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from fgl_flower.data.paths import Files
+from fgl_flower.data.tables import dataset_of
+
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["FileTable", "Rows", "Table", "column", "column_values"]
+__all__ = ["FileTable", "Rows", "Table", "arrow_column", "column", "with_columns"]
 
 _READ_AT_ONCE = 512  # images as they are stored, in memory
 
 
 def column(dataset: "datasets.Dataset", name: str) -> np.ndarray:
-    """Return a column of whole numbers, (n,) int64, without making a Python object of each row."""
-    return np.array(_column(dataset, name), dtype=np.int64)
+    """Return a column of whole numbers, (n,) int64, without making a Python object of each row.
+
+    Of numbers in one block it is a view, read-only.
+    """
+    return np.asarray(arrow_column(dataset, name).to_numpy(), dtype=np.int64)
 
 
-def column_values(dataset: "datasets.Dataset", name: str) -> list[Any]:
-    """Return the values of a column, None where one is missing, at once: `datasets` goes from row to row."""
-    return _column(dataset, name).to_pylist()
-
-
-def _column(dataset: "datasets.Dataset", name: str) -> Any:
+def arrow_column(dataset: "datasets.Dataset", name: str) -> Any:
+    """Return a column as a `pyarrow.ChunkedArray`, of a mapped file without reading it."""
     return dataset.select_columns([name]).with_format("arrow")[:].column(0)
+
+
+def with_columns(
+    dataset: "datasets.Dataset", columns: Mapping[str, Any], features: "datasets.Features"
+) -> "datasets.Dataset":
+    """Return a data set with columns replaced or added, and no others than those of `features`.
+
+    `datasets` itself would write all images anew, as its `cast` does.
+
+    Parameters
+    ----------
+    dataset : datasets.Dataset
+        Columns that are kept have their type already.
+    columns : mapping of str to array
+        (n,) each: of NumPy or Arrow.
+    features : datasets.Features
+        All columns of the result, in order.
+    """
+    import datasets
+    import pyarrow as pa
+
+    kept = dataset.select_columns([name for name in features if name not in columns])
+    types = datasets.Features({name: features[name] for name in features if name in columns})
+    schema = types.arrow_schema
+    given = {
+        name: values if isinstance(values, pa.ChunkedArray) else pa.array(values, schema.field(name).type)
+        for name, values in columns.items()
+    }
+    made = dataset_of([given[name] for name in types], types)
+    return datasets.concatenate_datasets([kept, made], axis=1).select_columns(list(features))
 
 
 class Table:
@@ -80,25 +111,16 @@ class FileTable(Table):
 
     Parameters
     ----------
-    files : sequence of Path
-    labels, domains : numpy.ndarray
-        (n,) int64 each.
+    files : Files
     classes, domain_names : sequence of str
         Names of the labels and domains.
     """
 
-    def __init__(
-        self,
-        files: Sequence[Path],
-        labels: np.ndarray,
-        domains: np.ndarray,
-        classes: Sequence[str],
-        domain_names: Sequence[str],
-    ) -> None:
-        self._files = [str(file) for file in files]
+    def __init__(self, files: Files, classes: Sequence[str], domain_names: Sequence[str]) -> None:
+        self._files = files
         self._names = classes, domain_names
-        self.labels = labels
-        self.domains = domains
+        self.labels = files.labels
+        self.domains = files.domains
 
     def __len__(self) -> int:
         return len(self._files)
@@ -106,16 +128,13 @@ class FileTable(Table):
     @cached_property
     def dataset(self) -> "datasets.Dataset":
         """All rows."""
-        import datasets
-
         from fgl_flower.data.folders import features
 
-        columns = {"image": self._files, "label": self.labels, "domain": self.domains, "caption": [""] * len(self)}
-        return datasets.Dataset.from_dict(columns, features=features(*self._names))
+        return self._files.dataset(features(*self._names))
 
     def records(self, index: np.ndarray) -> list[dict[str, Any]]:
         """Return the images at these positions as they are stored: {"bytes", "path"} each."""
-        return [{"bytes": None, "path": self._files[i]} for i in index.tolist()]
+        return [{"bytes": None, "path": self._files.paths[i]} for i in index.tolist()]
 
 
 class Rows:

@@ -19,9 +19,10 @@ from PIL import Image
 from fgl_flower.config import SourceConfig
 from fgl_flower.data import folders, hub, imagenet, recipes, worlds
 from fgl_flower.data.audited import members, mislabelled
-from fgl_flower.data.folders import Entry, features
+from fgl_flower.data.folders import features
 from fgl_flower.data.listing import some
 from fgl_flower.data.naming import under_names
+from fgl_flower.data.paths import Files
 from fgl_flower.data.rows import column
 from fgl_flower.errors import DataError
 from fgl_flower.extension_points import DATASET
@@ -164,9 +165,12 @@ def _signature(name: str) -> str:
     if not place or not Path(place).expanduser().is_dir():
         return ""
     digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(Path(place).expanduser().rglob("*")):
-        status = path.lstat()
-        digest.update(os.fsencode(path) + f" {status.st_size} {status.st_mtime_ns}\n".encode())
+    for base, inside, files in os.walk(Path(place).expanduser()):
+        inside.sort()
+        for name in sorted((*inside, *files)):
+            path = os.path.join(base, name)
+            status = os.lstat(path)
+            digest.update(os.fsencode(path) + f" {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
@@ -197,7 +201,7 @@ def folder(config: SourceConfig) -> Source:
     classes, entries, notes = folders.class_folders(_folder(config), config.class_names)
     if "train" not in entries:
         private = empty_split(classes, (_DEFAULT_DOMAIN,))
-        held = {split: _dataset(items, private.features) for split, items in entries.items()}
+        held = {split: files.dataset(private.features) for split, files in entries.items()}
         validation, test = held.get("validation", private), held.get("test", private)
         return Source(private, validation, test, classes, (_DEFAULT_DOMAIN,), notes)
     return _from_entries(entries, classes, (_DEFAULT_DOMAIN,), notes)
@@ -262,22 +266,10 @@ def _class_notes(classes: Sequence[str], splits: dict[str, datasets.Dataset]) ->
 
 
 def _from_entries(
-    splits: dict[str, list[Entry]], classes: Sequence[str], domains: Sequence[str], notes: Sequence[str] = ()
+    splits: dict[str, Files], classes: Sequence[str], domains: Sequence[str], notes: Sequence[str] = ()
 ) -> Source:
     columns = features(classes, domains)
-    return _source({split: _dataset(entries, columns) for split, entries in splits.items()}, notes)
-
-
-def _dataset(entries: Sequence[Entry], columns: datasets.Features) -> datasets.Dataset:
-    return datasets.Dataset.from_dict(
-        {
-            "image": [str(e.path) for e in entries],
-            "label": [e.label for e in entries],
-            "domain": [e.domain for e in entries],
-            "caption": [""] * len(entries),
-        },
-        features=columns,
-    )
+    return _source({split: files.dataset(columns) for split, files in splits.items()}, notes)
 
 
 def _complete(splits: dict[str, datasets.Dataset]) -> tuple[datasets.Dataset, datasets.Dataset, datasets.Dataset]:

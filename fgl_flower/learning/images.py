@@ -68,7 +68,11 @@ class Images:
 
     @classmethod
     def from_arrays(
-        cls, pixels: np.ndarray, labels: Sequence[int], domains: Sequence[int], skipped: tuple[str, ...] = ()
+        cls,
+        pixels: np.ndarray,
+        labels: Sequence[int] | np.ndarray,
+        domains: Sequence[int] | np.ndarray,
+        skipped: tuple[str, ...] = (),
     ) -> Self:
         """Return images from (N, S, S, 3) uint8 pixels, as PIL and NumPy lay them out."""
         block = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)  # (N, 3, S, S), channels last
@@ -91,16 +95,17 @@ class Images:
             index, places = read.rows, None
             skipped = tuple(read.unread.values())
         else:
-            skipped = tuple(read.unread[i] for i in index.tolist() if i in read.unread) if read.unread else ()
-            index = index[np.isin(index, read.rows)] if skipped else index
+            lost = np.isin(index, list(read.unread)) if read.unread else np.zeros(len(index), dtype=bool)
+            skipped = tuple(read.unread[i] for i in index[lost].tolist())
+            index = index[~lost]
             places = np.searchsorted(read.rows, index)
         good = rows.select(index)
         if read.path is not None and len(index) * read.pixels[:1].nbytes > MAPPED_BYTES:
-            labels, domains = (torch.as_tensor(column, dtype=torch.int64) for column in (good.labels, good.domains))
+            labels, domains = torch.from_numpy(good.labels), torch.from_numpy(good.domains)
             return cls(cast("torch.Tensor", MappedPixels([read], places)), labels, domains, skipped)
         pixels = read.pixels if places is None else read.pixels[places]
         pixels = pixels if pixels.flags.writeable else pixels.copy()  # torch takes no block that it must not write
-        result = cls.from_arrays(pixels, good.labels.tolist(), good.domains.tolist(), skipped)
+        result = cls.from_arrays(pixels, good.labels, good.domains, skipped)
         read.release()
         return result
 

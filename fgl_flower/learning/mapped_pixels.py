@@ -12,7 +12,9 @@ __all__ = ["Index", "MappedPixels"]
 
 Index = torch.Tensor | np.ndarray | Sequence[int] | slice | int
 
-_RELEASED = 32 * 2**20  # bytes read of a file after which its pages leave this process' memory
+# Bytes read of a file after which its pages leave this process' memory. The kernel maps more than what is read: with
+# 32 MiB a client of images of 150 kB held half a gigabyte of them.
+_RELEASED = 8 * 2**20
 
 
 class MappedPixels:

@@ -6,6 +6,7 @@ is a hash and names no path of the machine.
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
@@ -51,21 +52,22 @@ def _listing(folder: bytes, above: set[tuple[int, int]]) -> Iterator[bytes]:
     """Yield a line a file; links are followed, but never to a folder that holds them; hidden files are no data."""
     try:
         here = os.stat(folder)
-        entries = sorted((e for e in os.scandir(folder) if not e.name.startswith(b".")), key=lambda e: e.name)
+        names = sorted(name for name in os.listdir(folder) if not name.startswith(b"."))
     except OSError as error:
         yield b"%s unreadable %d\n" % (folder, error.errno or 0)
         return
     if (here.st_dev, here.st_ino) in above:
         return
-    for entry in entries:
-        if entry.is_dir():
-            yield from _listing(entry.path, above | {(here.st_dev, here.st_ino)})
-            continue
+    for name in names:
+        path = os.path.join(folder, name)  # not of `os.scandir`, which keeps what it knows of each file
         try:
-            status = entry.stat()
+            status = os.stat(path)
         except OSError:  # a link to nothing
-            status = entry.stat(follow_symlinks=False)
-        yield b"%s %d %d\n" % (entry.path, status.st_size, status.st_mtime_ns)
+            status = os.lstat(path)
+        if stat.S_ISDIR(status.st_mode):
+            yield from _listing(path, above | {(here.st_dev, here.st_ino)})
+        else:
+            yield b"%s %d %d\n" % (path, status.st_size, status.st_mtime_ns)
 
 
 @cache

@@ -102,8 +102,14 @@ class LocalEngine:
         self.batch_size = batch_size
         self.memory = memory
         self.generator = generator
+        self._given = generator is not None
         self.compiled = compiled
         self.rows: dict[tuple[int, bool], int] = {}  # by (size, guided): probing again would compile again
+
+    def release(self) -> None:
+        """Let go of a generator that this engine loaded; it loads it again when it is asked for more."""
+        if not self._given:
+            self.generator = None
 
     def fill(self, plan: SynthesisPlan, store: SyntheticStore, progress: Progress | None = None) -> SynthesisReport:
         """Draw the missing images of a plan and return when all are in the store.

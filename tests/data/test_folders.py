@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -126,7 +127,7 @@ def test_links_neither_hang_nor_multiply_images(tmp_path: Path) -> None:
     (train / "fox").symlink_to(tmp_path / "elsewhere")  # a class may lie elsewhere
     classes, entries, notes = class_folders(tmp_path)
     assert classes == ("cat", "dog", "fox")
-    assert [sum(e.label == i for e in entries["train"]) for i in range(3)] == [4, 5, 4]
+    assert np.bincount(entries["train"].labels).tolist() == [4, 5, 4]
     assert "files under train/ that are no images are left out: 2 (.png 2)" in notes
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from fgl_flower.config import RunConfig
-from fgl_flower.data.rows import column, column_values
+from fgl_flower.data.rows import arrow_column, column
 from fgl_flower.data.sources import Source, load_source
 from fgl_flower.errors import ConfigError, DataError
 from fgl_flower.preflight import preflight
@@ -280,7 +280,7 @@ def test_labels_of_many_rows_are_read_at_once() -> None:
     backwards = list(range(19_999, 0, -1))
     many = datasets.Dataset.from_dict({"label": list(range(20_000))}).select(backwards)
     began = time.perf_counter()
-    assert column(many, "label").tolist() == column_values(many, "label") == backwards
+    assert column(many, "label").tolist() == arrow_column(many, "label").to_pylist() == backwards
     both = time.perf_counter() - began
     began = time.perf_counter()
     assert np.asarray(many["label"]).tolist() == backwards

@@ -57,6 +57,8 @@ def test_a_batch_that_does_not_fit_is_halved_for_the_rest_of_the_run(
     calls.clear()
     assert engine.fill(plan_for(generator, 24, guidance=1.0), store).drawn == 8
     assert calls == [8] * 3  # the next prompt round begins with what fits
+    engine.release()
+    assert engine.generator is generator  # it was given: whoever loaded it may need it
 
 
 def test_images_are_those_of_the_smaller_batch(generator: Generator, one_thread: None) -> None:

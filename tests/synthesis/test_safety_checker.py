@@ -139,6 +139,8 @@ def test_what_is_blanked_every_time_is_left_out_and_told(
     assert 0 < left < len(plan)
     assert (len(images), synthesis.figures()["synthetic_images"]) == (len(plan) - left, len(plan) - left)
     assert not set(synthesis.report.blanked) & set(SyntheticStore(tmp_path / "store").keys())
+    assert isinstance(synthesis.engine, LocalEngine)
+    assert synthesis.engine.generator is None  # no other prompt round needs it
 
 
 def test_a_checker_that_blanks_everything_ends_the_run_in_a_sentence(

@@ -1,5 +1,6 @@
 """Small runs from a configuration to a finished folder, for tests of what they leave."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,4 +33,6 @@ def small(tmp_path: Path, method: str, generator: str, **changes: Any) -> RunCon
 def served(config: RunConfig) -> Path:
     with RunFolder.create(config, observers=observers_of(config)) as folder:
         serve(InlineGrid(client_app, config.clients, config.to_flat()), config, folder)
+    warnings = json.loads((folder.path / "result.json").read_text())["warnings"]
+    assert not [warning for warning in warnings if warning.startswith("report.html")]
     return folder.path

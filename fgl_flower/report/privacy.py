@@ -77,8 +77,9 @@ def _promised(result: Result, *, summed: bool) -> list[tuple[str, str]]:
         ("spent by the accountant", f"epsilon {promised['spent']:.3g} by {_releases(promised)}"),
         ("noise", f"standard deviation {promised['noise']:.3g} {_noised(promised)}, added by the client"),
     ]
-    least = [("least count", _least(promised) + (", summed over all clients" if summed else ""))]
-    return rows + (least if "least" in promised else [])
+    if "least" in promised:
+        rows.append(("least count", _least(promised) + (", summed over all clients" if summed else "")))
+    return rows
 
 
 def _releases(promised: dict[str, float]) -> str:

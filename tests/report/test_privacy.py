@@ -35,6 +35,18 @@ def test_an_fgl_run_says_level_and_promise(tmp_path: Path) -> None:
     assert "epsilon 1.98 of 2 at delta 0.001" in promise(run.result)
 
 
+@pytest.mark.parametrize("more", [{}, {"rate": 0.25, "clip": 1.5}])
+def test_a_promise_of_which_nothing_is_left_out_has_no_least_count(tmp_path: Path, more: dict[str, float]) -> None:
+    promised = {name: value for name, value in PROMISED.items() if name != "least"} | more
+    run = read_run(made_run(tmp_path, "fgl", privacy=promised))
+    rows = dict(privacy_rows(run))
+    assert "least count" not in rows
+    assert ("clipped" in rows["noise"]) == bool(more)
+    assert run.result is not None
+    assert "left out" not in promise(run.result)
+    assert ("times the norm of 1.5" in write_report([run.path]).read_text()) == bool(more)
+
+
 def test_runs_without_a_promise_say_so_and_what_else_leaves(tmp_path: Path) -> None:
     fedavg = read_run(made_run(tmp_path, "fedavg", rounds=5))
     rows = dict(privacy_rows(fedavg))

@@ -32,3 +32,12 @@ def test_the_result_tells_the_promise_and_the_classes_that_the_noise_hides(
     assert "arrow" not in hidden
     page = (folder / "report.html").read_text()
     assert f"counts below {told['least']:.1f} were left out" in page
+
+
+def test_runs_of_dp_sgd_and_of_noisy_embeddings_have_their_pages(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    trained = served(small(tmp_path, "fedavg", str(tiny_checkpoint), dp_epsilon=2.0, rounds=1))
+    assert "gradient is clipped" in (trained / "report.html").read_text()
+    noisy = small(tmp_path, "fgl", "miniature-fast", dp_epsilon=2.0, prompt_level="embeddings", name="noisy")
+    page = (served(noisy) / "report.html").read_text()
+    assert "mean of their captions in a public basis" in page
+    assert "counts below" not in page

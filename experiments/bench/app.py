@@ -73,7 +73,10 @@ class Contestant:
 def synthesis(
     generator: Annotated[
         str,
-        typer.Option(help="Generator: as in a run's configuration, or 'sd21-random' (Stable Diffusion 2.1's size)."),
+        typer.Option(
+            help="Generator: as in a run's configuration, or 'sd21-random' or 'sdxl-random', of the size of Stable "
+            "Diffusion 2.1 and of SDXL."
+        ),
     ] = "miniature",
     few_step: Annotated[
         str, typer.Option(help="Distilled generator to show beside it; 'none': leave it out.")
@@ -149,7 +152,7 @@ def _print_figure(name: str, figure: str) -> None:
 
 def _contestants(model: str, few_step: str, steps: int, device: str, precision: str) -> list[Contestant]:
     """Return the reference loop, the engine at equal settings, and the engine as one would use it."""
-    from experiments.bench.random_models import SD21, build_sd21
+    from experiments.bench.random_models import RANDOM, build_random
     from experiments.bench.reference_loop import GUIDANCE, STEPS
     from fgl_flower.device import resolve_device
     from fgl_flower.foundation.generator import Generator
@@ -160,14 +163,16 @@ def _contestants(model: str, few_step: str, steps: int, device: str, precision: 
     half = "float16" if gpu else "float32"
 
     def load(model: str, precision: str) -> Any:
-        return build_sd21(device, precision) if model == SD21 else Generator.load(model, "", device, precision)
+        if model in RANDOM:
+            return build_random(model, device, precision)
+        return Generator.load(model, "", device, precision)
 
     plain, ours = load(model, half), load(model, precision)
     engine = LocalEngine(generator=ours, compiled=gpu)
     reference = SamplingSettings.of(plain.card, steps=STEPS, guidance=GUIDANCE, precision=plain.precision)
     same = SamplingSettings.of(ours.card, steps=STEPS, guidance=GUIDANCE, precision=ours.precision)
     default = SamplingSettings.of(ours.card, precision=ours.precision)
-    if steps or model == SD21:
+    if steps or model in RANDOM:
         default = SamplingSettings.of(
             ours.card, steps=steps or FEW_STEPS, guidance=GUIDANCE, scheduler="dpm++", precision=ours.precision
         )

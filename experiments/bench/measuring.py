@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -97,8 +98,13 @@ def operations_per_image(generator: Generator, settings: SamplingSettings) -> fl
     text = torch.zeros(
         1, pipeline.tokenizer.model_max_length, pipeline.unet.config.cross_attention_dim, device=device, dtype=dtype
     )
+    more: dict[str, Any] = {}
+    if (projection := getattr(pipeline, "text_encoder_2", None)) is not None:  # SDXL's pooled vector, and six sizes
+        pooled = torch.zeros(1, projection.config.projection_dim, device=device, dtype=dtype)
+        sizes = torch.zeros(1, 6, device=device, dtype=dtype)
+        more["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": sizes}
     with FlopCounterMode(display=False) as denoiser:
-        pipeline.unet(latents, torch.tensor(1, device=device), encoder_hidden_states=text)
+        pipeline.unet(latents, torch.tensor(1, device=device), encoder_hidden_states=text, **more)
     with FlopCounterMode(display=False) as decoder:
         pipeline.vae.decode(latents)
     calls = sum(2 if _guided(settings, i) else 1 for i in range(settings.steps))

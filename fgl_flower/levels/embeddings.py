@@ -24,7 +24,7 @@ from fgl_flower.levels.instance import caption_prompts
 from fgl_flower.levels.level import Description, Level, Offered
 from fgl_flower.levels.noisy_embeddings import describe_with_noise, groups, offer_of_noisy
 from fgl_flower.levels.offers import Offer, own_name
-from fgl_flower.levels.public_basis import caption_vocabulary
+from fgl_flower.levels.public_basis import caption_vocabulary, check_room
 from fgl_flower.privacy.accountant import Release
 from fgl_flower.wire.payload import Prompt, PromptPayload
 from fgl_flower.wire.vectors import Vectors
@@ -91,9 +91,10 @@ class Embeddings(Level):
         return groups(config, classes, domains)
 
     def check(self, config: RunConfig, classes: Sequence[str], domains: Sequence[str]) -> None:
-        """Refuse noise on captions of unknown words."""
+        """Refuse noise on captions of unknown words, and on embeddings that this machine has no room for."""
         if config.dp_epsilon:
             caption_vocabulary(config, domains)
+            check_room(config)
 
     def releases(self, config: RunConfig) -> tuple[Release, ...]:
         """Return one list of real numbers."""

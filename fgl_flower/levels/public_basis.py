@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+import psutil
 
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ConfigError
-from fgl_flower.foundation.encoders import PromptEncoder
+from fgl_flower.foundation.encoders import PROMPTS_PER_CALL, PromptEncoder, embedding_shape
 from fgl_flower.foundation.miniature import NAMES
 from fgl_flower.foundation.origin import Origin
 from fgl_flower.levels.vocabulary import MINIATURE, STYLE, Vocabulary
@@ -25,6 +26,7 @@ _CAPTION = "a {size} {colour} {shape} on a {background} background"  # as the mi
 _NOTHING = "image"  # in place of a class or a style that is not told
 _SENTENCES = 2000
 _OF_A_STYLE = 100  # sentences by which a style is told
+_BYTES = 4  # of a number
 _RIDGE = 1.0
 _STARTS, _PASSES, _LISTED = 32, 3, 64  # of the search for words
 
@@ -48,6 +50,24 @@ def caption_vocabulary(config: RunConfig, domains: Sequence[str]) -> Vocabulary:
         )
     template = f"a {{style}} of {_CAPTION}" if domains else _CAPTION
     return replace(MINIATURE, template=template).with_domains(domains)
+
+
+def check_room(config: RunConfig) -> None:
+    """Refuse a basis for which this machine has too little memory: gigabytes where a prompt has many wide tokens.
+
+    Raises
+    ------
+    ConfigError
+        With what it takes and what is free.
+    """
+    tokens, width = embedding_shape(Origin.configured(config)).packed
+    needed, free = _SENTENCES * tokens * width * _BYTES, psutil.virtual_memory().available
+    if needed > free:
+        raise ConfigError(
+            f"prompt-level = 'embeddings' with dp-epsilon takes {needed / 1e9:.1f} GB of memory with the generator "
+            f"{config.generator!r}, whose embeddings have {tokens} x {width} numbers, and {free / 1e9:.1f} GB are "
+            "free: name a generator with smaller ones, or set prompt-level to votes or class-style"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +112,7 @@ class PublicBasis:
         """
         vocabulary = caption_vocabulary(config, domains)
         template = vocabulary.template if config.vocabulary else MINIATURE.template
+        check_room(config)
         return _basis(Origin.configured(config), vocabulary, template, config.dp_dimensions)
 
     def coordinates(self, texts: Sequence[str]) -> np.ndarray:
@@ -194,8 +215,10 @@ def _basis(origin: Origin, vocabulary: Vocabulary, template: str, dimensions: in
         vocabulary.text(_NOTHING, {name: words[i] for (name, words), i in zip(groups, row, strict=True)})
         for row in drawn.tolist()
     ]
-    rows = _encoded(encoder, texts).astype(np.float32)
     shape = encoder.encode(texts[:1]).shape
+    rows = np.empty((len(texts), shape[1] * shape[2]), dtype=np.float32)
+    for start in range(0, len(texts), PROMPTS_PER_CALL):  # part by part: all of them may be gigabytes
+        rows[start : start + PROMPTS_PER_CALL] = _encoded(encoder, texts[start : start + PROMPTS_PER_CALL])
     mean = rows.mean(axis=0)
     rows -= mean
     # By sentences: they are fewer than a large encoder's tokens times width.

@@ -1,16 +1,22 @@
 """Under dp-epsilon the embeddings level sends noisy sums that an image changes by 1 at most; words are found again."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
 from fgl_flower.config import RunConfig
+from fgl_flower.errors import ConfigError
+from fgl_flower.foundation.encoders import embedding_shape
 from fgl_flower.levels import noisy_embeddings
 from fgl_flower.levels.holdings import Holdings
+from fgl_flower.levels.level import level_of
 from fgl_flower.levels.noisy_embeddings import COUNT, GRID, describe_with_noise, groups, offer_of_noisy, vectors_of
 from fgl_flower.levels.public_basis import PublicBasis
 from fgl_flower.wire.codec import decode, encode
@@ -127,3 +133,11 @@ def test_the_server_takes_what_a_client_sends() -> None:
     told = describe_with_noise(held([("BX-12", "photo")] * 30), CLASSES, 1.0)
     payload = PromptPayload(0, told.prompts, {"BX-12": 30}, kind="embeddings", arrays=told.arrays)
     assert decode(encode(payload), limits_for(CONFIG), CLASSES, STYLES) == payload
+
+
+def test_a_basis_that_the_machine_has_no_room_for_is_refused_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = 2000 * 4 * np.prod(embedding_shape("miniature").packed)
+    for free, refused in ((taken - 1, True), (taken, False)):
+        monkeypatch.setattr(psutil, "virtual_memory", lambda free=free: SimpleNamespace(available=free))
+        with pytest.raises(ConfigError, match="GB of memory") if refused else nullcontext():
+            level_of("embeddings").check(CONFIG, CLASSES, STYLES)

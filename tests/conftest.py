@@ -41,3 +41,14 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
     return save_text_to_image(folder, defaults={"steps": 3, "guidance": 2.0, "size": 32})
+
+
+@pytest.fixture
+def few_sentences(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make public bases of so few sentences that a test need not wait for them."""
+    from fgl_flower.levels import public_basis
+
+    monkeypatch.setattr(public_basis, "_SENTENCES", 200)
+    public_basis._basis.cache_clear()
+    yield
+    public_basis._basis.cache_clear()

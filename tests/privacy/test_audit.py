@@ -91,6 +91,7 @@ def test_training_with_half_the_noise_is_caught(monkeypatch: pytest.MonkeyPatch)
     assert examine(STEPS.model_copy(update={"dp_epsilon": 4.0}), trials=400).broken
 
 
+@pytest.mark.usefixtures("few_sentences")
 def test_embeddings_with_half_the_noise_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     config = CONFIG.model_copy(
         update={

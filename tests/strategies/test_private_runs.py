@@ -34,6 +34,7 @@ def test_the_result_tells_the_promise_and_the_classes_that_the_noise_hides(
     assert f"counts below {told['least']:.1f} were left out" in page
 
 
+@pytest.mark.usefixtures("few_sentences")
 def test_runs_of_dp_sgd_and_of_noisy_embeddings_have_their_pages(tmp_path: Path, tiny_checkpoint: Path) -> None:
     trained = served(small(tmp_path, "fedavg", str(tiny_checkpoint), dp_epsilon=2.0, rounds=1))
     assert "gradient is clipped" in (trained / "report.html").read_text()

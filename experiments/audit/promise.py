@@ -38,7 +38,8 @@ class Tested:
     at_least : float
         Epsilon that the answers show at least, with 95 % confidence, whatever the mechanism is.
     by_noise : float
-        The same if the mechanism is what it is said to be but for how much noise it adds: of few trials much closer.
+        The same, or more, if the mechanism is what it is said to be but for how much noise it adds: of few trials much
+        closer.
     spent : float
         Epsilon that they take by the accountant.
     trials : int
@@ -57,7 +58,7 @@ class Tested:
     @property
     def broken(self) -> bool:
         """Whether more is given away than was promised."""
-        return max(self.at_least, self.by_noise) > self.promise.epsilon
+        return self.by_noise > self.promise.epsilon
 
 
 def examine(
@@ -92,7 +93,7 @@ def examine(
     at_least = epsilon_at_least(scores[0], scores[1], promise.delta)
     noise = noise_at_most(scores[0], scores[1], promise.delta_at, promise.noise)
     by_noise = replace(promise, noise=noise).spent if noise < math.inf else 0.0
-    return Tested(promise, at_least, by_noise, promise.spent, trials, name)
+    return Tested(promise, at_least, max(at_least, by_noise), promise.spent, trials, name)
 
 
 def _of_training(promise: Guarantee) -> tuple[str, Callable[..., float]]:

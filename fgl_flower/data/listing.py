@@ -152,9 +152,8 @@ def _suffix(path: str) -> str:
 
 
 def _opens(path: str) -> bool:
-    return os.path.isfile(path) or not os.path.exists(
-        path
-    )  # a link that leads nowhere is a missing image, a pipe is none
+    # A link that leads nowhere is a missing image, a pipe is none.
+    return os.path.isfile(path) or not os.path.exists(path)
 
 
 def _hidden(name: str) -> bool:

@@ -39,7 +39,11 @@ def epsilon_at_least(without: Scores, with_it: Scores, delta: float, confidence:
     confidence : float
         0..1; Clopper and Pearson's intervals share what is missing to 1.
     """
-    return _best(without, with_it, confidence, lambda false, true: _epsilon(false, true, delta))
+
+    def epsilon(false: float, true: float) -> float:
+        return math.log((true - delta) / false) if true - delta > false else 0.0
+
+    return epsilon(*_best(without, with_it, confidence, epsilon))
 
 
 def noise_at_most(
@@ -68,15 +72,8 @@ def noise_at_most(
     float
         math.inf if nothing is shown; of a mechanism with an eighth of the promised noise or less about an eighth.
     """
-    bounds = (1.0, 0.0)  # false positives at most and true positives at least
-
-    def distance(false: float, true: float) -> float:
-        nonlocal bounds
-        bounds = (false, true)
-        return true - false  # of Gaussian noise it is largest midway, where the rates are known best
-
-    _best(without, with_it, confidence, distance)  # its last call is of the second half
-    false, true = bounds
+    # The difference of the rates is largest midway between Gaussians, where they are known best.
+    false, true = _best(without, with_it, confidence, lambda false, true: true - false)
     if not true > false:
         return math.inf
 
@@ -102,29 +99,30 @@ def noise_at_most(
     return high
 
 
-def _best(without: Scores, with_it: Scores, confidence: float, worth: Callable[[float, float], float]) -> float:
-    """Return what the second half of the trials is worth at the threshold and side that are best in the first.
+def _best(
+    without: Scores, with_it: Scores, confidence: float, worth: Callable[[float, float], float]
+) -> tuple[float, float]:
+    """Return the rates in the second half of the trials, at the threshold and side that are worth most in the first.
 
-    `worth` is given a false positive rate that is hardly exceeded and a true positive rate that is hardly missed, for
-    the second half last of all.
+    They are a false positive rate that is hardly exceeded and a true positive rate that is hardly missed.
     """
     negative, positive = np.asarray(without, dtype=float), np.asarray(with_it, dtype=float)
     if not (half := min(len(negative), len(positive)) // 2):
-        return 0.0
+        return 1.0, 0.0
     sides = ((negative, positive), (-positive, -negative))  # high scores speak for the one, low ones for the other
 
-    def bound(side: int, threshold: float, part: slice) -> float:
+    def bounds(side: int, threshold: float, part: slice) -> tuple[float, float]:
         low, high = sides[side]
         alarms, hits = (int((scores[part] >= threshold).sum()) for scores in (low, high))
-        return worth(*_rates(alarms, hits, half, (1 - confidence) / 2))
+        return _rates(alarms, hits, half, (1 - confidence) / 2)
 
     candidates = [
         (side, float(threshold))
         for side, (low, high) in enumerate(sides)
         for threshold in np.unique(np.quantile(np.concatenate([low[:half], high[:half]]), np.linspace(0, 1, 200)))
     ]
-    side, threshold = max(candidates, key=lambda one: bound(one[0], one[1], slice(0, half)))
-    return bound(side, threshold, slice(half, 2 * half))
+    side, threshold = max(candidates, key=lambda one: worth(*bounds(one[0], one[1], slice(0, half))))
+    return bounds(side, threshold, slice(half, 2 * half))
 
 
 def _rates(alarms: int, hits: int, count: int, missing: float) -> tuple[float, float]:
@@ -132,7 +130,3 @@ def _rates(alarms: int, hits: int, count: int, missing: float) -> tuple[float, f
     false_positives = 1.0 if alarms == count else float(beta.ppf(1 - missing, alarms + 1, count - alarms))
     true_positives = 0.0 if hits == 0 else float(beta.ppf(missing, hits, count - hits + 1))
     return false_positives, true_positives
-
-
-def _epsilon(false: float, true: float, delta: float) -> float:
-    return math.log((true - delta) / false) if true - delta > false else 0.0

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 
 from flwr.serverapp import Grid
@@ -95,9 +96,8 @@ def _serve_in_process(config: RunConfig, folder: RunFolder) -> None:
     sharing_images = can_share(config)
     grid = InlineGrid(simulated, config.clients, config.to_flat(), workers=workers, forked=forked, early=sharing_images)
     if forked and config.method not in METHODS_WITHOUT_CLIENTS:
-        # Once for all processes, which are forked from this one; an optimiser imports the second when it is made.
-
-        import clients.training  # noqa: F401
+        for module in ("clients.training", "torch._dynamo"):  # an optimiser imports the second when it is made
+            import_module(module)  # once for all processes, which are forked from this one
     data = None
     if sharing_images:
         data = SharedData.of(config, lambda done, total: folder.progress("images decoded", done, total))

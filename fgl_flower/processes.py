@@ -7,6 +7,7 @@ copy. Messages cross as Flower's protobuf.
 Only where nothing but CPUs compute, and on Linux: a CUDA context does not survive a fork, macOS' own libraries do not.
 """
 
+import gc
 import multiprocessing
 import os
 import queue
@@ -54,6 +55,7 @@ class Processes:
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         self._all: list[_Worker] = []
         self._closed = False
+        give_back()  # a fork counts all that this process has not given back
         for _ in range(count):
             self._add()
 
@@ -95,7 +97,6 @@ class Processes:
 
 class _Worker:
     def __init__(self, answer: Answer) -> None:
-        give_back()  # a fork counts all that this process has not given back
         context = multiprocessing.get_context("fork")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, answer), daemon=True, name="client")
@@ -125,6 +126,7 @@ def _work(pipe: Connection, answer: Answer) -> None:
     """Answer until the other end of the pipe is closed, as it is when that process dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent decides what it means
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    gc.freeze()  # to look through the parent's objects for garbage would copy all of their pages
     _close_all_but(pipe.fileno())  # else a lock or a pipe of the parent's would outlive it
     while True:
         try:

@@ -84,7 +84,9 @@ def test_a_second_signal_does_not_wait_for_the_grace_but_a_pair_is_one() -> None
         "with caught():\n try:\n  up(); time.sleep(30)\n"
         " except KeyboardInterrupt:\n  time.sleep(0.5); print('saved'); raise SystemExit(1)\n"
     )
-    assert ended(pair, signal.SIGHUP, signal.SIGTERM)[:2] == (129, "saved\n")
+    status, printed, _ = ended(pair, signal.SIGHUP, signal.SIGTERM)
+    assert printed == "saved\n"
+    assert status in {129, 143}  # of two that come while the process does not run, the system may deliver either first
 
 
 def test_a_signal_that_is_ignored_stays_ignored() -> None:

@@ -1,5 +1,7 @@
 """One configuration gives one result, whichever way its clients are run."""
 
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -15,6 +17,7 @@ from fgl_flower.config import RunConfig
 from fgl_flower.errors import DataError, RunError
 from fgl_flower.records.reading import read_run
 
+ROOT = Path(__file__).parents[2]
 SMALL = {
     "method": "fedavg",
     "rounds": 2,
@@ -58,6 +61,18 @@ def test_ray_and_inline_give_the_same_model_and_bytes(tmp_path: Path, monkeypatc
     models = [load_file(one.path / "model.safetensors") for one in (inline, alone, ray)]
     for name, tensor in models[0].items():
         assert all(torch.equal(tensor, model[name]) for model in models)
+
+
+def test_processes_of_clients_import_nothing_that_each_of_them_would_wait_for() -> None:
+    """torch's optimisers import its compiler, more than a second of work, when the first of them is made."""
+    code = (
+        "import sys, experiments.runner as runner\n"
+        "runner.can_share = lambda _: False\n"
+        "runner.serve = lambda *_, **__: print('torch._dynamo' in sys.modules, 'clients.training' in sys.modules)\n"
+        "runner._serve_in_process(runner.RunConfig(method='fedavg', rounds=1, client_workers=2, device='cpu'), None)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "True True\n"
 
 
 def test_a_simulation_that_breaks_says_why_and_leaves_no_thread_waiting(

@@ -66,11 +66,11 @@ def test_actors_draw_what_the_local_engine_draws_even_when_killed(tiny_checkpoin
     assert ray.is_initialized()  # the cluster was not ours to stop
 
     part, alone = plan.select(plan.keys[::3]), SyntheticStore(tmp_path / "alone")
-    RayEngine(str(tiny_checkpoint), device="cpu").fill(part, alone)
+    RayEngine(str(tiny_checkpoint), device="cpu", actors=1).fill(part, alone)
     assert alone.digest(part) == local.digest(part)
 
     with pytest.raises(ModelError, match="there is no such folder"):
-        RayEngine("/nowhere/model", device="cpu").fill(plan, SyntheticStore(tmp_path / "other"))
+        RayEngine("/nowhere/model", device="cpu", actors=1).fill(plan, SyntheticStore(tmp_path / "other"))
 
 
 def test_an_actor_refuses_images_that_are_not_finite(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ help: ## Show these targets
 demo: $(READY) ## FGL, FedAvg and centralised training side by side; run folders under runs/demo
 	$(BIN)/fgl compare experiments/demo/*.toml --runs-dir $(RUNS)
 
+# Two at a time, of one thread each: torch's threads of both would wait for each other.
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: $(READY) ## Check style, types and the arrows between packages
 	$(BIN)/ruff check .

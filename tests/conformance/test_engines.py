@@ -1,7 +1,5 @@
-"""Both engines with a tiny pipeline, the local one with a user's generator, and an engine of a user's own."""
+"""The local engine with a tiny pipeline and a user's generator, and a user's own; test_ray_engine.py has Ray's."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,23 +42,3 @@ class TestOwnEngine(EngineSuite):
 
     def build(self, batch_size: int) -> SynthesisEngine:
         return Halves(self.generator, batch_size)
-
-
-class TestRay(EngineSuite):
-    @pytest.fixture(autouse=True)
-    def _saved(self, tiny_checkpoint: Path) -> None:
-        self.generator = str(tiny_checkpoint)
-
-    @pytest.fixture(autouse=True, scope="class")
-    def _cluster(self) -> Iterator[None]:
-        import ray
-
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, object_store_memory=80 * 2**20)
-        yield
-        ray.shutdown()
-
-    def build(self, batch_size: int) -> SynthesisEngine:
-        from fgl_flower.synthesis.ray_engine import RayEngine
-
-        return RayEngine(self.generator, device="cpu", batch_size=batch_size)

@@ -18,6 +18,7 @@ from fgl_flower.synthesis.generator_checks import check_generator
 from fgl_flower.synthesis.settings import settings_for
 from fgl_flower.synthesis.store import SyntheticStore
 from tests.plans import Told, even_plan
+from tests.tiny_families import save_family
 from tests.tiny_models import save_safety_checker, save_text_to_image
 from tests.tiny_single_file import save_single_file
 
@@ -30,12 +31,12 @@ def file(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture
 def bare(tiny_checkpoint: Path, tmp_path: Path) -> Path:
     """The configuration of a pipeline without its weights."""
-    return shutil.copytree(tiny_checkpoint, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
+    return without_weights(tiny_checkpoint, tmp_path / "bare")
 
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import huggingface_hub
+    import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
@@ -54,12 +55,27 @@ def refused(file: Path, config: Path | str = "") -> str:
     return str(caught.value)
 
 
+def without_weights(checkpoint: Path, folder: Path, *kept: str) -> Path:
+    """Copy a checkpoint without its weights but those of some components."""
+
+    def left_out(place: str, names: list[str]) -> list[str]:
+        return [] if Path(place).name in kept else [name for name in names if name.endswith(".safetensors")]
+
+    return shutil.copytree(checkpoint, folder, ignore=left_out)
+
+
+@pytest.mark.parametrize(
+    ("family", "kept"), [("sd", ()), ("sdxl", ()), ("sd3", ("text_encoder", "text_encoder_2", "text_encoder_3"))]
+)
 def test_images_are_those_of_the_folder_it_was_made_of(
-    tiny_checkpoint: Path, file: Path, bare: Path, tmp_path: Path, offline: None
+    family: str, kept: tuple[str, ...], tmp_path: Path, offline: None
 ) -> None:
+    checkpoint = save_family(family, tmp_path / family)
+    file = save_single_file(checkpoint, tmp_path / "x.safetensors")
+    bare = without_weights(checkpoint, tmp_path / "bare", *kept)
     digests, keys = [], set()
     store = SyntheticStore(tmp_path / "store")
-    for config in (configured(file, bare, image_size=28), configured(tiny_checkpoint, image_size=28)):
+    for config in (configured(file, bare, image_size=28), configured(checkpoint, image_size=28)):
         check_generator(config)
         plan = even_plan([Told("a photo of a star", "star")], 4, settings_for(config))
         assert engine_for(config).fill(plan, store).drawn == 4

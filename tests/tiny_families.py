@@ -311,6 +311,68 @@ def _aura(folder: Path) -> Any:
     )
 
 
+def _kandinsky(folder: Path) -> None:
+    """Save the decoder, whose model card names the prior, in a folder of its own inside."""
+    import diffusers
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    width = 16
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=16,
+        in_channels=4,
+        out_channels=8,
+        addition_embed_type="image",
+        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        encoder_hid_dim=width,
+        encoder_hid_dim_type="image_proj",
+        cross_attention_dim=width,
+        attention_head_dim=4,
+        norm_num_groups=8,
+        resnet_time_scale_shift="scale_shift",
+    )
+    movq = diffusers.VQModel(
+        block_out_channels=(32, 64),
+        down_block_types=("DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
+        up_block_types=("AttnUpDecoderBlock2D", "UpDecoderBlock2D"),
+        latent_channels=4,
+        norm_num_groups=8,
+        norm_type="spatial",
+        num_vq_embeddings=12,
+        vq_embed_dim=4,
+    )
+    linear = {"beta_schedule": "linear", "beta_start": 0.00085, "beta_end": 0.012}
+    scheduler = diffusers.DDIMScheduler(**linear, clip_sample=False, set_alpha_to_one=False, steps_offset=0)
+    diffusers.KandinskyV22Pipeline(unet=unet, scheduler=scheduler, movq=movq).save_pretrained(folder)
+    tokenizer = _clip_tokenizer(folder / "its-prior")
+    vision = CLIPVisionConfig(
+        hidden_size=width,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=16,
+        projection_dim=width,
+    )
+    prior = diffusers.PriorTransformer(
+        num_attention_heads=2, attention_head_dim=8, num_layers=1, embedding_dim=width, num_embeddings=LENGTH
+    )
+    diffusers.KandinskyV22PriorPipeline(
+        prior=prior,
+        image_encoder=CLIPVisionModelWithProjection(vision).eval(),
+        text_encoder=_clip(tokenizer, width, projection=width),
+        tokenizer=tokenizer,
+        scheduler=diffusers.UnCLIPScheduler(
+            variance_type="fixed_small_log", prediction_type="sample", clip_sample_range=10.0
+        ),
+        image_processor=CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
+    ).save_pretrained(folder / "its-prior")
+    (folder / "README.md").write_text("---\nprior:\n- its-prior\n---\n", encoding="utf-8")
+
+
 FAMILIES: dict[str, Callable[[Path], Any]] = {
     "sd": _sd,
     "lcm": _lcm,
@@ -323,4 +385,5 @@ FAMILIES: dict[str, Callable[[Path], Any]] = {
     "sana": _sana,
     "sana-sprint": partial(_sana, sprint=True),
     "auraflow": _aura,
+    "kandinsky-2.2": _kandinsky,
 }

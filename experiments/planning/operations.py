@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgl_flower.foundation.checkpoints import component_config
+from fgl_flower.foundation.halves import COMBINED
 from fgl_flower.synthesis.settings import SamplingSettings
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def drawing_flops(
     parameters : mapping of str to int
         Of each component, see `pipeline_parameters`.
     """
+    if card.pipeline in COMBINED.values():
+        return None, "the operations of a prior and its decoder are not counted"
     step, how = _denoiser(card.folders, settings.size, parameters)
     if step is None:
         return None, how
@@ -42,7 +45,8 @@ def _denoiser(folders: Sequence[Path], size: int, parameters: Mapping[str, int])
     unet, transformer = component_config(folders, "unet"), component_config(folders, "transformer")
     if unet.get("_class_name") == "UNet2DConditionModel":
         side = max(1, size // _scale(folders))
-        return _unet(_frozen(folders), side), "counted on the meta device"
+        counted = _unet(_frozen(folders), side)
+        return counted, "counted on the meta device" if counted else "those of its UNet could not be counted"
     if transformer and "transformer" in parameters:
         scale = 32 if "Sana" in str(transformer.get("_class_name")) or "DC" in _vae_class(folders) else _scale(folders)
         patch = transformer.get("patch_size") or 1

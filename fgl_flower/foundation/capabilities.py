@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fgl_flower.errors import ModelError
 from fgl_flower.foundation.checkpoints import component_config, index_of
+from fgl_flower.foundation.halves import COMBINED
 from fgl_flower.foundation.prompt_families import PLAIN, XL, family_of, learns
 
 if TYPE_CHECKING:
@@ -101,10 +102,11 @@ def capabilities_of(card: "GeneratorCard") -> Capabilities:
         guidance = "embedded"
     elif own_scale:
         guidance = "none"
+    halves = card.pipeline in COMBINED.values()  # the scale is the decoder's, and the prior is always guided
     negative: Literal["guided", "always", "never"] = "guided"
     if "negative_prompt" not in parameters:
         negative = "never"
-    elif "guidance_scale" not in parameters or _default(parameters, "true_cfg_scale") > 1:
+    elif "guidance_scale" not in parameters or _default(parameters, "true_cfg_scale") > 1 or halves:
         negative = "always"
     elif guidance != "classifier-free":
         negative = "never"
@@ -141,13 +143,13 @@ def check_kind(model_id: str, index: Mapping[str, Any]) -> Mapping[str, Any]:
     start = f"generator = {model_id!r} cannot be used: its {name if isinstance(name, str) else 'pipeline'}"
     if not isinstance(name, str):
         raise ModelError(f"{start} needs code of its own repository; name a pipeline that diffusers holds")
-    parameters = call_parameters(name)
+    parameters = call_parameters(COMBINED.get(name, name))
     if parameters is None:
         raise ModelError(f"{start} is none of the installed diffusers' text-to-image pipelines; is an update needed?")
     if index.get("requires_aesthetics_score"):
         raise ModelError(f"{start} refines images of another pipeline (a refiner); name the base pipeline")
     for pattern, keys, what in _KINDS:
-        if re.search(pattern, name) or keys & set(parameters):
+        if re.search(pattern, COMBINED.get(name, name)) or keys & set(parameters):
             raise ModelError(f"{start} {what}; name a text-to-image pipeline")
     if "prompt" not in parameters:
         raise ModelError(f"{start} takes no prompt (unconditional); name a text-to-image pipeline")

@@ -21,6 +21,7 @@ from fgl_flower.foundation.checkpoints import (
     variant_of,
 )
 from fgl_flower.foundation.distilled import distilled_defaults
+from fgl_flower.foundation.halves import COMBINED, combine, prior_named_by
 from fgl_flower.foundation.hub import hub_fault
 from fgl_flower.foundation.lora import Lora, check_lora, find_lora, fuse
 from fgl_flower.foundation.memory import RESIDENT, Memory
@@ -65,6 +66,8 @@ class GeneratorCard:
         Where the checkpoint lies on this machine.
     base : Path, optional
         Folder that holds the components this one leaves out.
+    prior : Path, optional
+        Folder of the other half, where a pipeline is kept as a decoder and a prior.
     file : Path, optional
         Single-file checkpoint that holds the weights; `folder` is then its configuration.
     lora : Lora, optional
@@ -82,11 +85,12 @@ class GeneratorCard:
     base: Path | None = None
     lora: Lora | None = None
     file: Path | None = None
+    prior: Path | None = None
 
     @property
     def folders(self) -> tuple[Path, ...]:
         """The folders that hold the components; the first that has one wins."""
-        return (self.folder, self.base) if self.base else (self.folder,)
+        return tuple(folder for folder in (self.folder, self.base, self.prior) if folder)
 
 
 def inspect(model: str | Origin, revision: str = "") -> GeneratorCard:
@@ -131,26 +135,45 @@ def _card(origin: Origin) -> GeneratorCard:
         refuse_other_paths(model_id)
         folder = _download(model_id, origin.revision)
         name, commit = model_id, folder.name
+    return _described(origin, folder, name, commit, file if single else None)
+
+
+def _described(origin: Origin, folder: Path, name: str, commit: str, file: Path | None) -> GeneratorCard:
+    """Return the card of what lies in a folder; `commit` is empty unless the hub's cache holds it."""
     own = read_json(folder / "fgl.json")
-    base = (folder / own["base"]).resolve() if "base" in own and not single else None
+    base = (folder / own["base"]).resolve() if "base" in own and file is None else None
     folders = (folder, base) if base else (folder,)
-    index = index_of(folders)
-    if "_class_name" not in index:
-        raise ModelError(f"{model_id!r} is not a diffusers pipeline: {not_a_pipeline(folder)}")
+    pipeline = index_of(folders).get("_class_name")
+    if pipeline is None:
+        raise ModelError(f"{origin.generator!r} is not a diffusers pipeline: {not_a_pipeline(folder)}")
+    prior = None
+    if str(pipeline) in COMBINED:
+        pipeline, (prior, of_prior) = COMBINED[pipeline], _prior(folder)
+        folders, commit = (*folders, prior), f"{commit}+{of_prior}" if commit and of_prior else ""
     scheduler, few = component_config(folders, "scheduler", "scheduler_config.json"), distilled_defaults(folders)
     return GeneratorCard(
         id=name,
-        revision=commit
-        or (f"{weights_hash(folders)}+file:{file_hash(file)[:32]}" if single else weights_hash(folders)),
-        pipeline=str(index["_class_name"]),
+        revision=commit or (f"{weights_hash(folders)}+file:{file_hash(file)[:32]}" if file else weights_hash(folders)),
+        pipeline=str(pipeline),
         scheduler=scheduler.get("_class_name", ""),
         steps=int(_number(own, "steps", folder)) or (few.steps if few else DEFAULT_STEPS),
         guidance=_number(own, "guidance", folder) if "guidance" in own else (few.guidance if few else DEFAULT_GUIDANCE),
         size=int(_number(own, "size", folder)) or _default_size(folders),
         folder=folder,
         base=base,
-        file=file if single else None,
+        file=file,
+        prior=prior,
     )
+
+
+def _prior(folder: Path) -> tuple[Path, str]:
+    """Return the folder of a decoder's prior and its commit; empty where it is a plain folder."""
+    named = prior_named_by(folder)
+    if Path(named).expanduser().is_dir():
+        return Path(named).expanduser().resolve(), ""
+    refuse_other_paths(named)
+    prior = _download(named, "", prior=True)
+    return prior, prior.name
 
 
 def _own_card(reference: str) -> GeneratorCard:
@@ -272,8 +295,10 @@ def _load_pipeline(card: GeneratorCard, dtype: "torch.dtype", *, safety_checker:
     import diffusers
 
     options: dict[str, Any] = {"torch_dtype": dtype, "local_files_only": True}
-    if variant := variant_of(card.folders):
-        options["variant"] = variant
+    if card.prior:
+        load = diffusers.DiffusionPipeline.from_pretrained
+        return combine(*(load(half, **options, **_variant((half,))) for half in (card.folder, card.prior)))
+    options |= _variant(card.folders)
     root = card.base or card.folder
     index = read_json(root / "model_index.json")
     if "safety_checker" in index and not safety_checker:
@@ -289,7 +314,11 @@ def _load_pipeline(card: GeneratorCard, dtype: "torch.dtype", *, safety_checker:
     return diffusers.DiffusionPipeline.from_pretrained(root, **options)
 
 
-def _download(model_id: str, revision: str) -> Path:
+def _variant(folders: tuple[Path, ...]) -> dict[str, str]:
+    return {"variant": variant} if (variant := variant_of(folders)) else {}
+
+
+def _download(model_id: str, revision: str, *, prior: bool = False) -> Path:
     """Return the snapshot folder of a hub id; its name is the commit.
 
     A snapshot that an interrupted download left is completed, and other kinds of pipelines are refused by their index.
@@ -301,13 +330,16 @@ def _download(model_id: str, revision: str) -> Path:
     cached = None
     with contextlib.suppress(OSError, ValueError):
         cached = Path(diffusers.DiffusionPipeline.download(model_id, local_files_only=True, **options))
-    if cached and not missing_part((cached,)):
+    if cached and not missing_part((cached,)) and not _lacks_card(cached):
         return cached
     try:
-        check_kind(model_id, read_json(Path(hf_hub_download(model_id, "model_index.json", **options))))
+        if not prior:
+            check_kind(model_id, read_json(Path(hf_hub_download(model_id, "model_index.json", **options))))
         folder = Path(diffusers.DiffusionPipeline.download(model_id, **options))
         if missing_part((folder,)):  # some repositories hold half-precision weights alone
             folder = Path(diffusers.DiffusionPipeline.download(model_id, variant="fp16", **options))
+        if _lacks_card(folder):
+            hf_hub_download(model_id, "README.md", **options)
         return folder
     except ModelError:
         raise
@@ -315,6 +347,11 @@ def _download(model_id: str, revision: str) -> Path:
         if cached:
             return cached  # what it lacks is told by whoever needs it
         raise ModelError(hub_fault(error, "generator", model_id, revision)) from error
+
+
+def _lacks_card(folder: Path) -> bool:
+    """Return whether a decoder is without the model card that names its prior."""
+    return str(index_of((folder,)).get("_class_name")) in COMBINED and not (folder / "README.md").exists()
 
 
 def _number(own: dict[str, Any], key: str, folder: Path) -> float:
@@ -328,7 +365,7 @@ def _number(own: dict[str, Any], key: str, folder: Path) -> float:
 def _default_size(folders: tuple[Path, ...]) -> int:
     """Return the side a checkpoint was trained at: latent side times the scale of its autoencoder."""
     denoiser = component_config(folders, "unet") or component_config(folders, "transformer")
-    vae = component_config(folders, "vae")
+    vae = component_config(folders, "vae") or component_config(folders, "movq")
     levels = ("block_out_channels", "encoder_block_out_channels", "dim_mult")  # by the kind of autoencoder
     blocks = next((vae[key] for key in levels if key in vae), ())
     side = denoiser.get("sample_size", 64)

@@ -42,6 +42,8 @@ class Memory:
         """
         if device.type == "cpu":
             return pipeline.to(device)
+        if (self.vae_slicing or self.vae_tiling) and not hasattr(pipeline, "vae"):
+            raise RuntimeError("its autoencoder knows no slices or tiles: set vae-slicing and vae-tiling to false")
         if self.vae_slicing:
             pipeline.vae.enable_slicing()
         if self.vae_tiling:

@@ -44,7 +44,7 @@ def pipeline_parameters(folders: Sequence[Path]) -> dict[str, int]:
         As `GeneratorCard.folders`: a component lies in the first that has it.
     """
     sizes = {}
-    for name, entry in index_of(folders).items():
+    for name, entry in (item for folder in folders for item in index_of((folder,)).items()):
         folder = next((folder / name for folder in folders if (folder / name).is_dir()), None)
         if name == "safety_checker" or folder is None or not isinstance(entry, list) or entry[1:] == [None]:
             continue

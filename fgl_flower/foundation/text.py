@@ -97,9 +97,8 @@ def tokenizer_of(model: str | Origin, revision: str = "") -> Tokenizer:
 
 
 def text_folder(card: GeneratorCard) -> Path:
-    """Return the folder that holds a generator's text encoder: its own or that of the checkpoint it builds on."""
-    own = (card.folder / "text_encoder").is_dir()
-    return card.folder if own or card.base is None else card.base
+    """Return the folder that holds a generator's text encoder: its own, its base's or its prior's."""
+    return next((folder for folder in card.folders if (folder / "text_encoder").is_dir()), card.folder)
 
 
 def spoken(text: str, learned: Iterable[str]) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 from fgl_flower.config import SynthesisConfig
 from fgl_flower.errors import ConfigError
+from fgl_flower.foundation.capabilities import capabilities_of
+from fgl_flower.foundation.generator import inspect
 from fgl_flower.foundation.origin import Origin
 from fgl_flower.foundation.text import Tokenizer, tokenizer_of
 
@@ -43,11 +45,13 @@ def unknown_names_note(config: SynthesisConfig, names: Iterable[str]) -> str:
     unknown = unreadable(config, different)
     if not unknown:
         return ""
+    takes = capabilities_of(inspect(Origin.configured(config)))
+    levels = ["instance", *["embeddings"] * takes.embeddings, *["tokens"] * takes.tokens]
     shown = ", ".join(map(repr, unknown[:3])) + (", ..." if len(unknown) > 3 else "")
     return (
         f"{len(unknown)} of {len(different)} class names in the prompts are no words that the generator knows "
         f"({shown}): what it draws of them may show anything; "
-        "prompt-level = 'instance', 'embeddings', 'tokens' or 'auto' describe the images"
+        f"prompt-level = {', '.join(map(repr, levels))} or 'auto' describe the images"
     )
 
 

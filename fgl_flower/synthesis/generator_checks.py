@@ -31,7 +31,8 @@ def check_generator(config: RunConfig) -> None:
     card = inspect(Origin.configured(config))
     settings_for(config)
     check_single_file(card)
-    if not (GENERATOR.refers(config.generator) or card.file) and (lack := missing_part(card.folders)):
+    lack = missing_part(card.folders) or (missing_part((card.prior,)) if card.prior else "")
+    if not (GENERATOR.refers(config.generator) or card.file) and lack:
         local = card.revision.startswith("sha256:")
         how = "copy it again or save it with save_pretrained" if local else f"fetch it again: hf download {card.id}"
         raise ModelError(f"the generator {config.generator!r} is not complete: {lack}; {how}")

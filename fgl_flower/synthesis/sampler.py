@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fgl_flower.errors import ModelError, RunError, reason
 from fgl_flower.foundation.encoders import unpack
+from fgl_flower.foundation.halves import is_combined, rebuilt
 from fgl_flower.synthesis.plan import PlannedImage, with_another_seed
 from fgl_flower.synthesis.prompt_cache import PromptCache, fast_path
 from fgl_flower.synthesis.quality import Drawn
@@ -201,7 +202,13 @@ class Sampler:
 
     def _call(self, rows: list[PlannedImage], noise: list[torch.Generator]) -> tuple[torch.Tensor, Sequence[bool]]:
         pipeline, settings = self.pipeline, self.settings
-        pipeline.scheduler = self.scheduler_class.from_config(pipeline.scheduler.config)
+        scheduler = self.scheduler_class.from_config(pipeline.scheduler.config)
+        if is_combined(pipeline):
+            pipeline = rebuilt(pipeline, scheduler=scheduler)
+            if settings.negative_prompt:  # the prior makes image embeddings of it, too, after the others
+                noise = [*noise, *(torch.Generator().manual_seed(row.seed) for row in rows)]
+        else:
+            pipeline.scheduler = scheduler
         options: dict[str, Any] = {
             "num_inference_steps": settings.steps,
             "guidance_scale": settings.guidance,
@@ -218,7 +225,8 @@ class Sampler:
         options = _accepted(pipeline.__call__, **options)
         output = pipeline(**self._prompts(rows), generator=noise, output_type="pt", **options)
         blanked = getattr(output, "nsfw_content_detected", None) or getattr(output, "nsfw_detected", None)
-        return output.images, blanked or ()
+        drawn = output.images / 2 + 0.5 if is_combined(pipeline) else output.images  # theirs are as they were decoded
+        return drawn, blanked or ()
 
 
 def _joined(groups: Sequence[tuple[list[int], Drawn]]) -> Drawn:
@@ -241,10 +249,13 @@ def _replaced(drawn: Drawn, again: Drawn) -> Drawn:
 
 def _replica(pipeline: Any) -> Any:
     """Return a pipeline for one thread: it shares the weights, and has its own copy of what changes while it draws."""
+    stateful = {n: part for n, part in pipeline.components.items() if part is not None and not _is_stateless(part)}
+    own = {name: copy.deepcopy(part) for name, part in stateful.items()}  # scheduler, tokenizers, processors
+    if is_combined(pipeline):
+        return rebuilt(pipeline, **own)
     replica = copy.copy(pipeline)  # not built anew: that would lose what its configuration says besides the components
-    for name, part in pipeline.components.items():
-        if part is not None and not _is_stateless(part):  # scheduler, tokenizers, processors
-            setattr(replica, name, copy.deepcopy(part))
+    for name, part in own.items():
+        setattr(replica, name, part)
     return replica
 
 

@@ -1,5 +1,7 @@
 """Names that a generator cannot read are noticed before it draws."""
 
+from pathlib import Path
+
 import pytest
 
 from fgl_flower.config import RunConfig
@@ -10,6 +12,7 @@ from fgl_flower.foundation.vocabulary import unknown_names, unknown_names_note
 from fgl_flower.preflight import preflight
 from fgl_flower.wire.payload import Prompt, PromptPayload
 from strategies.planning import notes_on, plan_for
+from tests.tiny_families import save_family
 
 
 @pytest.mark.parametrize(
@@ -35,6 +38,12 @@ def test_the_world_is_known_and_codes_and_digits_are_not() -> None:
     assert note.startswith("10 of 10 class names in the prompts are no words that the generator knows ('BX-12', ")
     assert "prompt-level = 'instance'" in note
     assert unknown_names_note(config, map(str, range(10))).startswith("10 of 10 class names")
+
+
+def test_only_levels_that_the_generator_takes_are_named(tmp_path: Path) -> None:
+    plain, halves = RunConfig(), RunConfig(generator=str(save_family("kandinsky-2.2", tmp_path / "kandinsky")))
+    assert "'instance', 'embeddings', 'tokens' or 'auto' describe" in unknown_names_note(plain, CODES)
+    assert "prompt-level = 'instance' or 'auto' describe" in unknown_names_note(halves, CODES)
 
 
 @pytest.mark.parametrize(("text", "warned"), [("BX-12, a red star", True), ("a red star", False)])

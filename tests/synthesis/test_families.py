@@ -1,4 +1,4 @@
-"""Eleven families of pipelines: the same images with one and with two replicas, again and again."""
+"""Twelve families of pipelines: the same images with one and with two replicas, again and again."""
 
 from pathlib import Path
 from typing import Any

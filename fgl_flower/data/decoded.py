@@ -31,7 +31,7 @@ from fgl_flower.errors import DataError
 
 __all__ = ["MAPPED_BYTES", "Decoded", "Progress", "decoded", "stamp"]
 
-MAPPED_BYTES = 64 * 2**20
+MAPPED_BYTES = 16 * 2**20
 """Pixels that take more lie in a mapped file: the built-in world never does."""
 
 _RESERVE = 2**30  # bytes that stay free on the disk

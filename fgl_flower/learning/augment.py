@@ -6,13 +6,13 @@ import torch
 from kornia.augmentation import RandomResizedCrop
 from torch.nn import functional as F
 
-from fgl_flower.data.decoded import MAPPED_BYTES
 from fgl_flower.learning import images
 from fgl_flower.learning.randomness import own_randomness
 
 __all__ = ["Augmenter"]
 
 _PADDING = 4  # pixels a side
+_PADDED_BYTES = 64 * 2**20  # of pixels that are padded once, for all batches
 _SMALL = 64  # largest side that is padded and cropped; larger images get random resized crops
 
 
@@ -28,7 +28,7 @@ class Augmenter:
     ----------
     pixels : torch.Tensor
         (N, 3, S, S) uint8, already on the device of training; see `Images`. Of more than
-        `MAPPED_BYTES` each batch is padded anew.
+        64 MiB each batch is padded anew.
     seed : int
         Seed of crops and flips.
     normalise : callable
@@ -47,7 +47,7 @@ class Augmenter:
         self.generator = torch.Generator().manual_seed(seed)
         self.pixels = pixels
         if self.small:
-            in_memory = isinstance(pixels, torch.Tensor) and pixels.nbytes <= MAPPED_BYTES
+            in_memory = isinstance(pixels, torch.Tensor) and pixels.nbytes <= _PADDED_BYTES
             self.windows = _windows(pixels) if in_memory else None
         else:
             self.crop = RandomResizedCrop((size, size), p=1.0)

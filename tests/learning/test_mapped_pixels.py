@@ -81,7 +81,7 @@ def test_training_gives_the_same_weights(size: int, monkeypatch: pytest.MonkeyPa
     (weights, logits), (others, other_logits) = results
     assert all(torch.equal(weights[name], others[name]) for name in weights)
     assert torch.equal(logits, other_logits)
-    monkeypatch.setattr(augment, "MAPPED_BYTES", 0)
+    monkeypatch.setattr(augment, "_PADDED_BYTES", 0)
     index = torch.tensor([3, 0, 3])
     padded = augment.Augmenter(tensor(images), 1)(index)
     monkeypatch.undo()

@@ -373,6 +373,88 @@ def _kandinsky(folder: Path) -> None:
     (folder / "README.md").write_text("---\nprior:\n- its-prior\n---\n", encoding="utf-8")
 
 
+_CHAT = "{% for m in messages %}<bos> {{ m.content }} </s>{% endfor %}"
+
+
+def _zimage(folder: Path) -> Any:
+    import diffusers
+    from transformers import Qwen3Config, Qwen3Model
+
+    words = _words_tokenizer()
+    words.chat_template = _CHAT
+    text = Qwen3Config(
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=8,
+    )
+    transformer = diffusers.ZImageTransformer2DModel(
+        in_channels=4,
+        dim=32,
+        n_layers=1,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=16,
+        axes_dims=[8, 4, 4],
+        axes_lens=[256, 32, 32],
+    )
+    return diffusers.ZImagePipeline(
+        transformer=transformer,
+        scheduler=_flow_scheduler(shift=3.0),
+        vae=_vae(shift_factor=0.1159, scaling_factor=0.3611),
+        text_encoder=Qwen3Model(text).eval(),
+        tokenizer=words,
+    )
+
+
+def _qwen_image(folder: Path) -> Any:
+    import diffusers
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    words = _words_tokenizer()
+    rope = {"mrope_section": [1, 1, 2], "rope_type": "default", "rope_theta": 1e6}
+    text = {
+        "vocab_size": len(words),
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "rope_parameters": rope,
+    }
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
+    transformer = diffusers.QwenImageTransformer2DModel(
+        in_channels=16,
+        out_channels=4,
+        num_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        axes_dims_rope=(8, 4, 4),
+    )
+    vae = diffusers.AutoencoderKLQwenImage(
+        base_dim=8,
+        z_dim=4,
+        dim_mult=[1, 2, 4],
+        num_res_blocks=1,
+        temperal_downsample=[False, True],
+        latents_mean=[0.0] * 4,
+        latents_std=[1.0] * 4,
+    )
+    encoder = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision))
+    return diffusers.QwenImagePipeline(
+        transformer=transformer,
+        scheduler=_flow_scheduler(),
+        vae=vae,
+        text_encoder=encoder.eval(),
+        tokenizer=words,
+    )
+
+
 FAMILIES: dict[str, Callable[[Path], Any]] = {
     "sd": _sd,
     "lcm": _lcm,
@@ -386,4 +468,6 @@ FAMILIES: dict[str, Callable[[Path], Any]] = {
     "sana-sprint": partial(_sana, sprint=True),
     "auraflow": _aura,
     "kandinsky-2.2": _kandinsky,
+    "z-image": _zimage,
+    "qwen-image": _qwen_image,
 }

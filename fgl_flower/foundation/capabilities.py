@@ -67,6 +67,8 @@ class Capabilities:
         Whether their number can be chosen.
     solver : str
         Why the scheduler cannot be exchanged; empty: it can.
+    scale : str
+        What the pipeline's call calls the guidance scale. "true_cfg_scale" acts only beside a negative prompt.
     """
 
     guidance: Literal["classifier-free", "embedded", "none"]
@@ -76,6 +78,7 @@ class Capabilities:
     tokens: bool = False
     steps: bool = True
     solver: str = ""
+    scale: str = "guidance_scale"
 
 
 def capabilities_of(card: "GeneratorCard") -> Capabilities:
@@ -95,18 +98,19 @@ def capabilities_of(card: "GeneratorCard") -> Capabilities:
     consistent = unet.get("time_cond_proj_dim") is not None  # latent consistency: distilled with the scale as an input
     _refuse_more_channels(card, unet, component_config(folders, "vae"))
     own_scale = "true_cfg_scale" in parameters or bool(index.get("is_distilled"))  # the usual scale does not guide
+    true_scale = _default(parameters, "true_cfg_scale") > 1
     guidance: Literal["classifier-free", "embedded", "none"] = "classifier-free"
     if "guidance_scale" not in parameters:
         guidance = "none"
     elif consistent or transformer.get("guidance_embeds"):
         guidance = "embedded"
-    elif own_scale:
+    elif own_scale and not true_scale:
         guidance = "none"
     halves = card.pipeline in COMBINED.values()  # the scale is the decoder's, and the prior is always guided
     negative: Literal["guided", "always", "never"] = "guided"
     if "negative_prompt" not in parameters:
         negative = "never"
-    elif "guidance_scale" not in parameters or _default(parameters, "true_cfg_scale") > 1 or halves:
+    elif "guidance_scale" not in parameters or halves or (true_scale and guidance != "classifier-free"):
         negative = "always"
     elif guidance != "classifier-free":
         negative = "never"
@@ -118,6 +122,7 @@ def capabilities_of(card: "GeneratorCard") -> Capabilities:
         embeddings=family_of(card) is not None and (plain or card.pipeline != PLAIN),
         tokens=learns(card),
         steps="num_inference_steps" in parameters,
+        scale="true_cfg_scale" if true_scale and guidance == "classifier-free" else "guidance_scale",
         solver=_fixed_solver(card, component_config(folders, "scheduler", "scheduler_config.json"), consistent),
     )
 

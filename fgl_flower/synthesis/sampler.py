@@ -18,6 +18,7 @@ from flwr.supercore import log
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fgl_flower.errors import ModelError, RunError, reason
+from fgl_flower.foundation.capabilities import capabilities_of
 from fgl_flower.foundation.encoders import unpack
 from fgl_flower.foundation.halves import is_combined, rebuilt
 from fgl_flower.synthesis.plan import PlannedImage, with_another_seed
@@ -46,6 +47,7 @@ class Sampler:
         self.prompts = prompts
         self.rows = rows
         self.fast = fast_path(self.generator)
+        self.scale = capabilities_of(self.generator.card).scale
         pipeline = self.generator.pipeline
         if not self.fast:
             pipeline = _replica(pipeline)
@@ -211,7 +213,7 @@ class Sampler:
             pipeline.scheduler = scheduler
         options: dict[str, Any] = {
             "num_inference_steps": settings.steps,
-            "guidance_scale": settings.guidance,
+            self.scale: settings.guidance,
             "height": settings.size,
             "width": settings.size,
             "use_resolution_binning": False,  # draws the size asked for, also where the pipeline has no table for it
@@ -220,8 +222,8 @@ class Sampler:
             options["max_sequence_length"] = settings.prompt_tokens
         if settings.steps != 2:
             options["intermediate_timesteps"] = None  # SANA-Sprint's second of two steps
-        if settings.negative_prompt:
-            options["negative_prompt"] = [settings.negative_prompt] * len(rows)
+        if settings.negative_prompt or (settings.guided and self.scale == "true_cfg_scale"):
+            options["negative_prompt"] = [settings.negative_prompt or " "] * len(rows)
         options = _accepted(pipeline.__call__, **options)
         output = pipeline(**self._prompts(rows), generator=noise, output_type="pt", **options)
         blanked = getattr(output, "nsfw_content_detected", None) or getattr(output, "nsfw_detected", None)

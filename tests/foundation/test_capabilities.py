@@ -93,7 +93,7 @@ FAMILIES: dict[str, tuple[Any, ...]] = {
         ("schnell", "none", "never", "flow matching", False),
         ("lcm", "embedded", "never", "few steps", False),
         ("lcm-sd", "embedded", "never", "few steps", False),
-        ("qwen", "none", "always", "flow matching", False),
+        ("qwen", "classifier-free", "guided", "flow matching", False),
         ("klein", "none", "never", "flow matching", False),
         ("sdxl", "classifier-free", "guided", "", False),
         ("sd", "classifier-free", "guided", "", True),

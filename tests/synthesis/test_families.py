@@ -1,9 +1,10 @@
-"""Twelve families of pipelines: the same images with one and with two replicas, again and again."""
+"""Fourteen families of pipelines: the same images with one and with two replicas, and in other batches."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from fgl_flower.config import RunConfig
 from fgl_flower.errors import ModelError
@@ -12,6 +13,7 @@ from fgl_flower.foundation.capabilities import capabilities_of
 from fgl_flower.foundation.generator import inspect
 from fgl_flower.synthesis.engines import engine_for
 from fgl_flower.synthesis.generator_checks import check_generator
+from fgl_flower.synthesis.plan import SynthesisPlan
 from fgl_flower.synthesis.settings import settings_for
 from fgl_flower.synthesis.store import SyntheticStore
 from tests.plans import Told, even_plan
@@ -34,20 +36,21 @@ def configured(folder: Path, **keys: Any) -> RunConfig:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_same_images_with_one_and_with_two_replicas(
+def test_the_same_images_with_one_and_with_two_replicas_and_in_other_batches(
     family: str, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configured(folders[family])
     monkeypatch.setattr("fgl_flower.synthesis.tuning.CPU_ROWS", 4)  # calls of four: many of them, and cheap
     plan = even_plan(TOLD, 8, settings_for(config))
-    engine = engine_for(config.model_copy(update={"synthesis_batch_size": 3}))
+    turned = SynthesisPlan(plan.settings, plan.images[::-1])
     hashes = []
-    for number, replicas in enumerate((1, 2, 2)):
+    for number, (replicas, batch, order) in enumerate([(1, 3, plan), (2, 3, plan), (2, 3, plan), (1, 5, turned)]):
         monkeypatch.setattr("fgl_flower.synthesis.engine.replicas_for", lambda _, replicas=replicas: replicas)
         store = SyntheticStore(tmp_path / str(number))
-        assert engine.fill(plan, store).drawn == len(plan)
+        engine = engine_for(config.model_copy(update={"synthesis_batch_size": batch}))
+        assert engine.fill(order, store).drawn == len(plan)
         hashes.append(store.hashes(plan.keys))
-    assert hashes[0] == hashes[1] == hashes[2]
+    assert hashes[0] == hashes[1] == hashes[2] == hashes[3]
     assert len(set(hashes[0].values())) == len(plan)  # another seed, another image
 
 
@@ -63,3 +66,25 @@ def test_each_level_works_or_is_refused_before_the_round(family: str, folders: d
         else:
             with pytest.raises(ModelError, match=f"prompt-level = '{level}' needs"):
                 check_generator(config)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_qwen_image_is_guided_by_the_scale_that_acts(guidance: float, folders: dict[str, Path], tmp_path: Path) -> None:
+    """Its pipeline guides by `true_cfg_scale`, and only beside a negative prompt: a space will do."""
+    import diffusers
+
+    config = configured(folders["qwen-image"], guidance=guidance).model_copy(update={"image_size": 32})
+    plan = even_plan(TOLD[:1], 1, settings_for(config))
+    store = SyntheticStore(tmp_path)
+    engine_for(config).fill(plan, store)
+    pipeline = diffusers.QwenImagePipeline.from_pretrained(folders["qwen-image"])
+    pipeline.set_progress_bar_config(disable=True)
+    more = {"negative_prompt": [" "]} if guidance > 1 else {}
+    noise = [torch.Generator().manual_seed(plan.images[0].seed)]
+    size = {"height": 32, "width": 32}
+    prompt = [plan.images[0].prompt]
+    drawn = pipeline(
+        prompt, true_cfg_scale=guidance, num_inference_steps=2, generator=noise, output_type="pt", **size, **more
+    ).images
+    expected = (drawn.float().clamp(0, 1) * 255).round().to(torch.uint8)
+    assert torch.equal(store.images(plan, 32, ["star"]).pixels, expected)

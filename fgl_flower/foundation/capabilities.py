@@ -42,6 +42,11 @@ _KINDS: tuple[
         "changes a given image (image-to-image)",
     ),
     ("Prior|Decoder", set(), "is one half of a pipeline"),
+    (
+        "(Kandinsky|Cascade|Wuerstchen)Combined",
+        set(),
+        "is made of two halves; of such Kandinsky 2.2 alone is known",
+    ),
     ("ShapE|LDM3D", set(), "makes three-dimensional objects"),
     ("LLaDA|Gemma", set(), "makes text"),
 )

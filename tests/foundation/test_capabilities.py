@@ -147,6 +147,7 @@ def test_parameters_of_stable_diffusion_are_diffusers_own() -> None:
         ("StableAudioPipeline", {}, "sound"),
         ("KandinskyPriorPipeline", {}, "one half"),
         ("KandinskyPipeline", {}, "image_embeds"),
+        ("StableCascadeCombinedPipeline", {}, "two halves"),
         ("NoSuchPipeline", {}, "update"),
         (["pipeline", "OwnPipeline"], {}, "code of its own"),
     ],

@@ -21,6 +21,8 @@ class Hub:
     ----------
     repositories : mapping of str to Path
         "models/owner/name" or "datasets/owner/name" to a folder.
+    moved : mapping of str to str
+        Old names of repositories, "owner/name", to their new ones.
     endpoint : str
         For HF_ENDPOINT.
     asked : list of str
@@ -28,6 +30,7 @@ class Hub:
     """
 
     repositories: Mapping[str, Path]
+    moved: Mapping[str, str]
     endpoint: str = ""
     asked: list[str] = field(default_factory=list)
 
@@ -38,9 +41,9 @@ class Hub:
 
 
 @contextmanager
-def loopback_hub(repositories: Mapping[str, Path]) -> Iterator[Hub]:
+def loopback_hub(repositories: Mapping[str, Path], moved: Mapping[str, str]) -> Iterator[Hub]:
     """Serve repositories on a free port until the block ends."""
-    hub = Hub(repositories)
+    hub = Hub(repositories, moved)
 
     class Handler(_Handler):
         pass
@@ -78,6 +81,9 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path).strip("/")
         self.hub.asked.append(f"{self.command} /{path}")
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        for old, new in self.hub.moved.items():
+            if f"/{old}/" in f"/{path}/":
+                return self._send(307, b"", {"Location": f"/{path.replace(old, new, 1)}"})
         for repository in self.hub.repositories:
             kind, _, name = repository.partition("/")
             api, web = f"api/{repository}", name if kind == "models" else repository

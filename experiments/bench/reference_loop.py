@@ -10,8 +10,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from fgl_flower.foundation.capabilities import capabilities_of
 from fgl_flower.foundation.generator import Generator
 from fgl_flower.synthesis.plan import PlannedImage
+from fgl_flower.synthesis.sampler import options_of_call
 from fgl_flower.synthesis.settings import SamplingSettings
 
 PROMPTS_PER_CALL = 10
@@ -33,17 +35,13 @@ def run_reference(
     folder : Path
         Exists.
     """
-    pipeline = generator.pipeline
+    pipeline, scale = generator.pipeline, capabilities_of(generator.card).scale
     for start in range(0, len(images), PROMPTS_PER_CALL):
         batch = images[start : start + PROMPTS_PER_CALL]
         drawn: list[Image.Image] = pipeline(
             prompt=[image.prompt for image in batch],
-            negative_prompt=[settings.negative_prompt] * len(batch) if settings.guided else None,
             generator=[torch.Generator().manual_seed(image.seed) for image in batch],
-            num_inference_steps=settings.steps,
-            guidance_scale=settings.guidance,
-            height=settings.size,
-            width=settings.size,
+            **options_of_call(pipeline, settings, len(batch), scale),
         ).images
         for image, picture in zip(batch, drawn, strict=True):
             picture.save(folder / f"{image.key}.png")

@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from logging import INFO
 from pathlib import Path
 from typing import IO, Any, Self
 
 import numpy as np
 import PIL
 from filelock import FileLock
+from flwr.supercore import log
 
 from fgl_flower.cache import cache_dir
 from fgl_flower.data import decoding
@@ -261,6 +263,7 @@ def _make_room(folder: Path, need: int, spared: set[Path]) -> None:
         if (free := shutil.disk_usage(folder).free) >= need + _RESERVE:
             return
         if path is not None:
+            log(INFO, "decoded images that were used longest ago make room on the disk: %s is deleted", path)
             path.unlink(missing_ok=True)
             path.with_suffix(".jsonl").unlink(missing_ok=True)
     raise OSError(f"{(need + _RESERVE) / 1e9:.1f} GB must be free, {free / 1e9:.1f} GB are")

@@ -24,6 +24,7 @@ from fgl_flower.foundation.halves import is_combined, rebuilt
 from fgl_flower.synthesis.plan import PlannedImage, with_another_seed
 from fgl_flower.synthesis.prompt_cache import PromptCache, fast_path
 from fgl_flower.synthesis.quality import Drawn
+from fgl_flower.synthesis.settings import SamplingSettings
 
 ATTEMPTS = 8  # to draw an image again that the safety checker blanks
 DECODED_PIXELS_PER_CALL = 16 * 512 * 512
@@ -211,24 +212,29 @@ class Sampler:
                 noise = [*noise, *(torch.Generator().manual_seed(row.seed) for row in rows)]
         else:
             pipeline.scheduler = scheduler
-        options: dict[str, Any] = {
-            "num_inference_steps": settings.steps,
-            self.scale: settings.guidance,
-            "height": settings.size,
-            "width": settings.size,
-            "use_resolution_binning": False,  # draws the size asked for, also where the pipeline has no table for it
-        }
-        if settings.prompt_tokens:
-            options["max_sequence_length"] = settings.prompt_tokens
-        if settings.steps != 2:
-            options["intermediate_timesteps"] = None  # SANA-Sprint's second of two steps
-        if settings.negative_prompt or (settings.guided and self.scale == "true_cfg_scale"):
-            options["negative_prompt"] = [settings.negative_prompt or " "] * len(rows)
-        options = _accepted(pipeline.__call__, **options)
+        options = options_of_call(pipeline, settings, len(rows), self.scale)
         output = pipeline(**self._prompts(rows), generator=noise, output_type="pt", **options)
         blanked = getattr(output, "nsfw_content_detected", None) or getattr(output, "nsfw_detected", None)
         drawn = output.images / 2 + 0.5 if is_combined(pipeline) else output.images  # theirs are as they were decoded
         return drawn, blanked or ()
+
+
+def options_of_call(pipeline: Any, settings: SamplingSettings, rows: int, scale: str) -> dict[str, Any]:
+    """Return what a pipeline's call takes of some settings; `scale` as in `Capabilities`."""
+    options: dict[str, Any] = {
+        "num_inference_steps": settings.steps,
+        scale: settings.guidance,
+        "height": settings.size,
+        "width": settings.size,
+        "use_resolution_binning": False,  # draws the size asked for, also where the pipeline has no table for it
+    }
+    if settings.prompt_tokens:
+        options["max_sequence_length"] = settings.prompt_tokens
+    if settings.steps != 2:
+        options["intermediate_timesteps"] = None  # SANA-Sprint's second of two steps
+    if settings.negative_prompt or (settings.guided and scale == "true_cfg_scale"):
+        options["negative_prompt"] = [settings.negative_prompt or " "] * rows
+    return _accepted(pipeline.__call__, **options)
 
 
 def _joined(groups: Sequence[tuple[list[int], Drawn]]) -> Drawn:

@@ -186,8 +186,12 @@ def test_the_longest_unused_make_room(rows: Rows, monkeypatch: pytest.MonkeyPatc
     held = len(files(".pixels"))
     free = iter([0, 0, 2 * module._RESERVE])
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: SimpleNamespace(free=next(free)))
+    told: list[str] = []
+    monkeypatch.setattr(module, "log", lambda level, text, path: told.append(text % path))
     decoded(rows, 19, keep=True)
     assert held == 3
+    assert len(told) == 2
+    assert all("make room on the disk: " in line for line in told)
     sizes = sorted(round((path.stat().st_size / 3 / (COUNT - 2)) ** 0.5) for path in files(".pixels"))
     assert sizes == [16, 19]
     assert len(files(".jsonl")) == 2

@@ -45,7 +45,7 @@ _KINDS: tuple[
     (
         "(Kandinsky|Cascade|Wuerstchen)Combined",
         set(),
-        "is made of two halves; of such Kandinsky 2.2 alone is known",
+        "joins two halves; of such only Kandinsky 2.2 is supported",
     ),
     ("ShapE|LDM3D", set(), "makes three-dimensional objects"),
     ("LLaDA|Gemma", set(), "makes text"),

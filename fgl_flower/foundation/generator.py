@@ -1,6 +1,5 @@
 """Any diffusers text-to-image pipeline, by hub id or folder, with the identity the synthetic store files it under."""
 
-import contextlib
 import math
 import warnings
 from dataclasses import dataclass, replace
@@ -10,11 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 from fgl_flower.device import resolve_device, resolve_precision
 from fgl_flower.errors import ModelError, reason
 from fgl_flower.extension_points import GENERATOR
-from fgl_flower.foundation.capabilities import check_kind
 from fgl_flower.foundation.checkpoints import (
     component_config,
     index_of,
-    missing_part,
     not_a_pipeline,
     read_json,
     refuse_other_paths,
@@ -22,13 +19,13 @@ from fgl_flower.foundation.checkpoints import (
 )
 from fgl_flower.foundation.distilled import distilled_defaults
 from fgl_flower.foundation.halves import COMBINED, combine, prior_named_by
-from fgl_flower.foundation.hub import hub_fault
 from fgl_flower.foundation.lora import Lora, check_lora, find_lora, fuse
 from fgl_flower.foundation.memory import RESIDENT, Memory
 from fgl_flower.foundation.miniature import NAMES, weights_dir
 from fgl_flower.foundation.origin import Origin
 from fgl_flower.foundation.own import NoScheduler, OwnGenerator, OwnPipeline, instance
 from fgl_flower.foundation.single_file import check_single_file, configuration_of, load_single_file
+from fgl_flower.foundation.snapshots import snapshot_of
 from fgl_flower.foundation.speed import NO_SPEED, Speed
 from fgl_flower.foundation.weights_hash import file_hash, weights_hash
 
@@ -133,12 +130,12 @@ def _card(origin: Origin) -> GeneratorCard:
         name, commit = (model_id if model_id in NAMES else folder.name), ""
     else:
         refuse_other_paths(model_id)
-        folder = _download(model_id, origin.revision)
+        folder = snapshot_of(model_id, origin.revision)
         name, commit = model_id, folder.name
-    return _described(origin, folder, name, commit, file if single else None)
+    return _card_of(origin, folder, name, commit, file if single else None)
 
 
-def _described(origin: Origin, folder: Path, name: str, commit: str, file: Path | None) -> GeneratorCard:
+def _card_of(origin: Origin, folder: Path, name: str, commit: str, file: Path | None) -> GeneratorCard:
     """Return the card of what lies in a folder; `commit` is empty unless the hub's cache holds it."""
     own = read_json(folder / "fgl.json")
     base = (folder / own["base"]).resolve() if "base" in own and file is None else None
@@ -172,7 +169,7 @@ def _prior(folder: Path) -> tuple[Path, str]:
     if Path(named).expanduser().is_dir():
         return Path(named).expanduser().resolve(), ""
     refuse_other_paths(named)
-    prior = _download(named, "", prior=True)
+    prior = snapshot_of(named, prior=True)
     return prior, prior.name
 
 
@@ -316,42 +313,6 @@ def _load_pipeline(card: GeneratorCard, dtype: "torch.dtype", *, safety_checker:
 
 def _variant(folders: tuple[Path, ...]) -> dict[str, str]:
     return {"variant": variant} if (variant := variant_of(folders)) else {}
-
-
-def _download(model_id: str, revision: str, *, prior: bool = False) -> Path:
-    """Return the snapshot folder of a hub id; its name is the commit.
-
-    A snapshot that an interrupted download left is completed, and other kinds of pipelines are refused by their index.
-    """
-    import diffusers
-    from huggingface_hub import hf_hub_download
-
-    options: dict[str, Any] = {"revision": revision} if revision else {}
-    cached = None
-    with contextlib.suppress(OSError, ValueError):
-        cached = Path(diffusers.DiffusionPipeline.download(model_id, local_files_only=True, **options))
-    if cached and not missing_part((cached,)) and not _lacks_card(cached):
-        return cached
-    try:
-        if not prior:
-            check_kind(model_id, read_json(Path(hf_hub_download(model_id, "model_index.json", **options))))
-        folder = Path(diffusers.DiffusionPipeline.download(model_id, **options))
-        if missing_part((folder,)):  # some repositories hold half-precision weights alone
-            folder = Path(diffusers.DiffusionPipeline.download(model_id, variant="fp16", **options))
-        if _lacks_card(folder):
-            hf_hub_download(model_id, "README.md", **options)
-        return folder
-    except ModelError:
-        raise
-    except Exception as error:  # the hub client raises a dozen unrelated types
-        if cached:
-            return cached  # what it lacks is told by whoever needs it
-        raise ModelError(hub_fault(error, "generator", model_id, revision)) from error
-
-
-def _lacks_card(folder: Path) -> bool:
-    """Return whether a decoder is without the model card that names its prior."""
-    return str(index_of((folder,)).get("_class_name")) in COMBINED and not (folder / "README.md").exists()
 
 
 def _number(own: dict[str, Any], key: str, folder: Path) -> float:

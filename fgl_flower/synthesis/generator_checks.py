@@ -7,7 +7,8 @@ from fgl_flower.extension_points import GENERATOR, PROMPT_LEVEL
 from fgl_flower.foundation.capabilities import Capabilities, capabilities_of
 from fgl_flower.foundation.checkpoints import missing_part, safety_checker_of, variant_of
 from fgl_flower.foundation.distilled import distilled_defaults
-from fgl_flower.foundation.generator import inspect
+from fgl_flower.foundation.generator import GeneratorCard, inspect
+from fgl_flower.foundation.halves import prior_named_by
 from fgl_flower.foundation.lora import check_lora
 from fgl_flower.foundation.origin import Origin
 from fgl_flower.foundation.prompt_families import FAMILIES
@@ -31,11 +32,8 @@ def check_generator(config: RunConfig) -> None:
     card = inspect(Origin.configured(config))
     settings_for(config)
     check_single_file(card)
-    lack = missing_part(card.folders) or (missing_part((card.prior,)) if card.prior else "")
-    if not (GENERATOR.refers(config.generator) or card.file) and lack:
-        local = card.revision.startswith("sha256:")
-        how = "copy it again or save it with save_pretrained" if local else f"fetch it again: hf download {card.id}"
-        raise ModelError(f"the generator {config.generator!r} is not complete: {lack}; {how}")
+    if not (GENERATOR.refers(config.generator) or card.file):
+        _check_whole(config.generator, card)
     try:
         variant_of(() if card.file else card.folders)
     except ModelError as error:
@@ -55,6 +53,18 @@ def check_generator(config: RunConfig) -> None:
         )
     if _encodes(level):
         tokenizer_of(Origin.configured(config))
+
+
+def _check_whole(generator: str, card: GeneratorCard) -> None:
+    """Refuse a checkpoint, or a decoder's prior, that lacks a part."""
+    lack, name = missing_part(card.folders), card.id
+    if not lack and card.prior and (lack := missing_part((card.prior,))):
+        name = prior_named_by(card.folder)
+        lack = f"of its prior {name!r}, {lack}"
+    if lack:
+        local = card.revision.startswith("sha256:")
+        how = "copy it again or save it with save_pretrained" if local else f"fetch it again: hf download {name}"
+        raise ModelError(f"the generator {generator!r} is not complete: {lack}; {how}")
 
 
 def _fits(level: Level, takes: Capabilities) -> bool:

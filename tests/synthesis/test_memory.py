@@ -113,6 +113,12 @@ def test_diffusers_own_calls_save_memory(memory: Memory, expected: list[str]) ->
     assert calls == ["to cpu"]
 
 
+@pytest.mark.parametrize("memory", [Memory(vae_slicing=True), Memory(vae_tiling=True)])
+def test_a_pipeline_with_another_kind_of_autoencoder_takes_neither_slices_nor_tiles(memory: Memory) -> None:
+    with pytest.raises(RuntimeError, match="set vae-slicing and vae-tiling to false"):
+        memory.place(object(), torch.device("cuda"))
+
+
 def test_parts_that_come_to_the_device_by_themselves_draw_the_same(tiny_checkpoint: Path, one_thread: None) -> None:
     """With accelerate's hooks, as offloading sets them; here from memory to memory."""
     from accelerate import cpu_offload

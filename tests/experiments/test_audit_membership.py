@@ -123,4 +123,6 @@ def test_every_line_has_every_figure(tmp_path: Path) -> None:
     write([replace(found[0], method="other keys")], tmp_path / "page", "title", "another command")
     page = write(found, tmp_path / "page", "title", "command").read_text()
     assert "other keys" not in page
+    more = write([replace(found[0], method="another method")], tmp_path / "page", "title", "command").read_text()
+    assert "another method" in more and "a &lt;b&gt;" in more  # noqa: PT018
     assert "a &lt;b&gt;" in page and "a <b>" not in page  # noqa: PT018

@@ -8,10 +8,8 @@ from typing import Any
 
 import torch
 
-from tests.tiny_models import STYLES, save_text_to_image, save_tokenizer
-
-WORDS = ["a", "of", "the", *STYLES, "star", "circle", "square", "triangle", "cross", "heart"]
-LENGTH = 16  # tokens of a prompt for CLIP's encoders
+from tests.tiny_models import save_text_to_image
+from tests.tiny_parts import LENGTH, clip, clip_tokenizer, flow_scheduler, t5, vae, words_tokenizer
 
 
 def save_family(name: str, folder: Path) -> Path:
@@ -24,73 +22,6 @@ def save_family(name: str, folder: Path) -> Path:
     return folder
 
 
-def _clip_tokenizer(folder: Path) -> Any:
-    from transformers import CLIPTokenizer
-
-    save_tokenizer(folder / "tokenizer", length=LENGTH, words=WORDS)
-    return CLIPTokenizer.from_pretrained(folder / "tokenizer")
-
-
-def _clip(tokenizer: Any, width: int, *, projection: int = 0) -> Any:
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
-    config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=LENGTH,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        projection_dim=projection or width,
-    )
-    return (CLIPTextModelWithProjection if projection else CLIPTextModel)(config).eval()
-
-
-def _words_tokenizer() -> Any:
-    """Return a tokenizer of whole words, as fast tokenizers of any model are kept."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    vocabulary = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", "<bos>", *WORDS])}
-    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    inner.pre_tokenizer = pre_tokenizers.Whitespace()
-    inner.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "bos_token": "<bos>"}
-    return PreTrainedTokenizerFast(tokenizer_object=inner, **special)
-
-
-def _t5(tokenizer: Any, width: int = 32, *, kind: str = "T5") -> Any:
-    import transformers
-
-    config = getattr(transformers, f"{kind}Config")(
-        vocab_size=len(tokenizer), d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=4, pad_token_id=0
-    )
-    return getattr(transformers, f"{kind}EncoderModel")(config).eval()
-
-
-def _vae(channels: int = 4, **more: Any) -> Any:
-    import diffusers
-
-    return diffusers.AutoencoderKL(
-        block_out_channels=(8, 8, 16),
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        latent_channels=channels,
-        norm_num_groups=4,
-        sample_size=32,
-        **more,
-    )
-
-
-def _flow_scheduler(**more: Any) -> Any:
-    import diffusers
-
-    return diffusers.FlowMatchEulerDiscreteScheduler(**more)
-
-
 def _sd(folder: Path) -> None:
     save_text_to_image(folder)
 
@@ -98,7 +29,7 @@ def _sd(folder: Path) -> None:
 def _sdxl(folder: Path, **scheduler: Any) -> Any:
     import diffusers
 
-    tokenizer = _clip_tokenizer(folder)
+    tokenizer = clip_tokenizer(folder)
     unet = diffusers.UNet2DConditionModel(
         sample_size=8,
         in_channels=4,
@@ -117,9 +48,9 @@ def _sdxl(folder: Path, **scheduler: Any) -> Any:
     plain = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, **scheduler}
     kind = diffusers.EulerAncestralDiscreteScheduler if scheduler else diffusers.EulerDiscreteScheduler
     return diffusers.StableDiffusionXLPipeline(
-        vae=_vae(force_upcast=False),
-        text_encoder=_clip(tokenizer, 16),
-        text_encoder_2=_clip(tokenizer, 32, projection=24),
+        vae=vae(force_upcast=False),
+        text_encoder=clip(tokenizer, 16),
+        text_encoder_2=clip(tokenizer, 32, projection=24),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         unet=unet,
@@ -141,7 +72,7 @@ def _lcm(folder: Path) -> Any:
 def _sd3(folder: Path) -> Any:
     import diffusers
 
-    tokenizer, words = _clip_tokenizer(folder), _words_tokenizer()
+    tokenizer, words = clip_tokenizer(folder), words_tokenizer()
     transformer = diffusers.SD3Transformer2DModel(
         sample_size=8,
         patch_size=1,
@@ -157,11 +88,11 @@ def _sd3(folder: Path) -> Any:
     )
     return diffusers.StableDiffusion3Pipeline(
         transformer=transformer,
-        scheduler=_flow_scheduler(shift=3.0),
-        vae=_vae(shift_factor=0.0609, scaling_factor=1.5),
-        text_encoder=_clip(tokenizer, 16, projection=16),
-        text_encoder_2=_clip(tokenizer, 16, projection=16),
-        text_encoder_3=_t5(words),
+        scheduler=flow_scheduler(shift=3.0),
+        vae=vae(shift_factor=0.0609, scaling_factor=1.5),
+        text_encoder=clip(tokenizer, 16, projection=16),
+        text_encoder_2=clip(tokenizer, 16, projection=16),
+        text_encoder_3=t5(words),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         tokenizer_3=words,
@@ -171,7 +102,7 @@ def _sd3(folder: Path) -> Any:
 def _flux(folder: Path, *, guided: bool) -> Any:
     import diffusers
 
-    tokenizer, words = _clip_tokenizer(folder), _words_tokenizer()
+    tokenizer, words = clip_tokenizer(folder), words_tokenizer()
     transformer = diffusers.FluxTransformer2DModel(
         patch_size=1,
         in_channels=4,
@@ -190,10 +121,10 @@ def _flux(folder: Path, *, guided: bool) -> Any:
                 parameter *= 20
     return diffusers.FluxPipeline(
         transformer=transformer,
-        scheduler=_flow_scheduler(use_dynamic_shifting=guided),
-        vae=_vae(1, shift_factor=0.1, scaling_factor=1.5),
-        text_encoder=_clip(tokenizer, 32),
-        text_encoder_2=_t5(words),
+        scheduler=flow_scheduler(use_dynamic_shifting=guided),
+        vae=vae(1, shift_factor=0.1, scaling_factor=1.5),
+        text_encoder=clip(tokenizer, 32),
+        text_encoder_2=t5(words),
         tokenizer=tokenizer,
         tokenizer_2=words,
     )
@@ -202,7 +133,7 @@ def _flux(folder: Path, *, guided: bool) -> Any:
 def _pixart(folder: Path) -> Any:
     import diffusers
 
-    words = _words_tokenizer()
+    words = words_tokenizer()
     transformer = diffusers.PixArtTransformer2DModel(
         sample_size=8,
         num_layers=1,
@@ -220,8 +151,8 @@ def _pixart(folder: Path) -> Any:
     return diffusers.PixArtSigmaPipeline(
         transformer=transformer,
         scheduler=diffusers.DPMSolverMultistepScheduler(),
-        vae=_vae(),
-        text_encoder=_t5(words),
+        vae=vae(),
+        text_encoder=t5(words),
         tokenizer=words,
     )
 
@@ -230,7 +161,7 @@ def _sana(folder: Path, *, sprint: bool = False) -> Any:
     import diffusers
     from transformers import Gemma2Config, Gemma2Model
 
-    words = _words_tokenizer()
+    words = words_tokenizer()
     transformer = diffusers.SanaTransformer2DModel(
         patch_size=1,
         in_channels=4,
@@ -288,7 +219,7 @@ def _sana(folder: Path, *, sprint: bool = False) -> Any:
 def _aura(folder: Path) -> Any:
     import diffusers
 
-    words = _words_tokenizer()
+    words = words_tokenizer()
     transformer = diffusers.AuraFlowTransformer2DModel(
         sample_size=8,
         patch_size=2,
@@ -304,9 +235,9 @@ def _aura(folder: Path) -> Any:
     )
     return diffusers.AuraFlowPipeline(
         transformer=transformer,
-        scheduler=_flow_scheduler(),
-        vae=_vae(),
-        text_encoder=_t5(words, kind="UMT5"),
+        scheduler=flow_scheduler(),
+        vae=vae(),
+        text_encoder=t5(words, kind="UMT5"),
         tokenizer=words,
     )
 
@@ -347,7 +278,7 @@ def _kandinsky(folder: Path) -> None:
     linear = {"beta_schedule": "linear", "beta_start": 0.00085, "beta_end": 0.012}
     scheduler = diffusers.DDIMScheduler(**linear, clip_sample=False, set_alpha_to_one=False, steps_offset=0)
     diffusers.KandinskyV22Pipeline(unet=unet, scheduler=scheduler, movq=movq).save_pretrained(folder)
-    tokenizer = _clip_tokenizer(folder / "its-prior")
+    tokenizer = clip_tokenizer(folder / "its-prior")
     vision = CLIPVisionConfig(
         hidden_size=width,
         intermediate_size=32,
@@ -363,7 +294,7 @@ def _kandinsky(folder: Path) -> None:
     diffusers.KandinskyV22PriorPipeline(
         prior=prior,
         image_encoder=CLIPVisionModelWithProjection(vision).eval(),
-        text_encoder=_clip(tokenizer, width, projection=width),
+        text_encoder=clip(tokenizer, width, projection=width),
         tokenizer=tokenizer,
         scheduler=diffusers.UnCLIPScheduler(
             variance_type="fixed_small_log", prediction_type="sample", clip_sample_range=10.0
@@ -380,7 +311,7 @@ def _zimage(folder: Path) -> Any:
     import diffusers
     from transformers import Qwen3Config, Qwen3Model
 
-    words = _words_tokenizer()
+    words = words_tokenizer()
     words.chat_template = _CHAT
     text = Qwen3Config(
         vocab_size=len(words),
@@ -404,8 +335,8 @@ def _zimage(folder: Path) -> Any:
     )
     return diffusers.ZImagePipeline(
         transformer=transformer,
-        scheduler=_flow_scheduler(shift=3.0),
-        vae=_vae(shift_factor=0.1159, scaling_factor=0.3611),
+        scheduler=flow_scheduler(shift=3.0),
+        vae=vae(shift_factor=0.1159, scaling_factor=0.3611),
         text_encoder=Qwen3Model(text).eval(),
         tokenizer=words,
     )
@@ -415,7 +346,7 @@ def _qwen_image(folder: Path) -> Any:
     import diffusers
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-    words = _words_tokenizer()
+    words = words_tokenizer()
     rope = {"mrope_section": [1, 1, 2], "rope_type": "default", "rope_theta": 1e6}
     text = {
         "vocab_size": len(words),
@@ -448,7 +379,7 @@ def _qwen_image(folder: Path) -> Any:
     encoder = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision))
     return diffusers.QwenImagePipeline(
         transformer=transformer,
-        scheduler=_flow_scheduler(),
+        scheduler=flow_scheduler(),
         vae=vae,
         text_encoder=encoder.eval(),
         tokenizer=words,
